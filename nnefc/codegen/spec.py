@@ -1,0 +1,94 @@
+"""What select hands to the rest of the code generator: kernel instances and the order in which to launch them."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nnefc.codegen.target import Target
+from nnefc.ir.types import DType
+
+
+class KernelSpec(ABC):
+    """One kernel instance: a frozen dataclass of everything that is constant when the kernel is compiled.
+
+    Its ``repr`` is its identity in caches, so it must name every field. The kernel is the function
+
+        kernel(p0, ..., pn, g, begin, end)
+
+    with ``p*`` pointers to elements of the types ``pointers()``, ``g`` a pointer to int64 geometry (extents, strides,
+    in elements) and ``begin``, ``end`` the range of work units to do. It returns nothing, allocates nothing and raises
+    nothing; a BOOL element is a byte of 0 or 1.
+    """
+
+    family: ClassVar[str]
+
+    @abstractmethod
+    def pointers(self) -> tuple[DType, ...]:
+        """The element type of each pointer operand, in order."""
+
+    @abstractmethod
+    def build(self, target: Target) -> Callable[..., None]:
+        """The Python function that Numba compiles for ``target``; it also runs un-jitted in tests where it can."""
+
+
+class Space(enum.Enum):
+    """Where a pointer operand lies. INPUT and OUTPUT are numbered; FLAG is the call's int32 error word."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    WEIGHTS = "weights"
+    STATE = "state"
+    ARENA = "arena"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """An operand of a launch: ``offset`` bytes into a space; ``index`` says which input or output."""
+
+    space: Space
+    offset: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel call: units 0 .. ``units`` are divided over the threads, or all done by thread 0 if ``serial``."""
+
+    spec: KernelSpec
+    pointers: tuple[Pointer, ...]
+    geometry: tuple[int, ...]
+    units: int
+    serial: bool = False
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """All threads must have done the launches before it."""
+
+
+@dataclass(frozen=True, eq=False)
+class LaunchPlan:
+    """A whole driver: its steps, and the memory that it works in.
+
+    ``weights`` is the content of weights.bin (uint8, every tensor aligned to 64 bytes). ``state_init`` is the (offset,
+    size) in it of the initial state, of ``state_size`` bytes in all. Sizes are in bytes. ``parallel`` is False where
+    more threads than one would not pay.
+    """
+
+    steps: tuple[Launch | Barrier, ...]
+    weights: np.ndarray
+    arena_size: int
+    state_size: int
+    state_init: int
+    parallel: bool
+
+    def specs(self) -> tuple[KernelSpec, ...]:
+        """The distinct kernel instances, in order of first use."""
+        return tuple(dict.fromkeys(s.spec for s in self.steps if isinstance(s, Launch)))
