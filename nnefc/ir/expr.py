@@ -12,7 +12,8 @@ from nnefc.ir.types import DType
 
 COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 UNARY_FLOAT = frozenset(
-    "exp expm1 log log1p log2 sqrt rsqrt sin cos tan sinh cosh tanh asin acos atan asinh acosh atanh erf sigmoid".split()
+    "exp expm1 log log1p log2 sqrt rsqrt sin cos tan sinh cosh tanh "
+    "asin acos atan asinh acosh atanh erf sigmoid".split()
 )
 ROUNDING = frozenset({"floor", "ceil", "trunc", "round"})
 """``round`` is floor(x + 0.5) computed without the rounding error of the sum (NNEF 1.0.5, 4.2.1)."""
@@ -28,7 +29,8 @@ class Expr:
     ``select`` (condition, then, else) or a name of UNARY or BINARY. Operands of one node share a type, conditions are
     BOOL. ``min(x, y)`` is ``select(x < y, x, y)`` and ``max(x, y)`` is ``select(x > y, x, y)``, so a NaN in ``x`` gives
     ``y``. Integer ``div`` truncates toward zero and gives 0 for a zero divisor. A cast from float to integer truncates
-    and saturates, NaN giving 0; a cast to BOOL is ``!= 0``. ``and or xor not`` are logical on BOOL, bitwise on integers.
+    and saturates, NaN giving 0; a cast to BOOL is ``!= 0``. ``and or xor not`` are logical on BOOL, bitwise on
+    integers.
     """
 
     op: str

@@ -1,3 +1,3 @@
-"""The operations of NNEF: declarations (``stdlib.nnef``), shape rules, NumPy meanings and lowerings, a file per family."""
+"""The operations of NNEF: declarations (``stdlib.nnef``), shape rules, NumPy meanings, lowerings; a file per family."""
 
 from __future__ import annotations
