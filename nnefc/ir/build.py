@@ -1,0 +1,390 @@
+"""ProgramBuilder: what an operation's ``lower`` writes its kernel-family calls with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nnefc.ir.expr import Expr, arg, cast, const
+from nnefc.ir.graph import Literal, Operand, Origin, Value
+from nnefc.ir.program import (
+    BoxReduce,
+    Buffer,
+    Call,
+    Contract,
+    Gather,
+    Map,
+    Port,
+    Program,
+    Reduce,
+    Role,
+    Row,
+    View,
+    dense_strides,
+)
+from nnefc.ir.types import DType
+
+Source = Operand | View
+
+
+def channels_last(rank: int) -> tuple[int, ...]:
+    """The memory order N, spatial..., C of a tensor whose dimensions are N, C, spatial... (row-major below rank 3)."""
+    return (0, *range(2, rank), 1) if rank >= 3 else tuple(range(rank))
+
+
+class ProgramBuilder:
+    """Collects calls and the views that stand for a Graph's values.
+
+    Dimensions of a view are the tensor's own; how they lie in memory is only in its strides. Methods that compute take
+    ``out``, a view to write to, or make a new one whose dimensions lie in ``order`` (outermost first) or, by default,
+    in the order of the largest input. They return the written view.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.origin = Origin()
+        self._values: dict[str, View] = {}
+        self._calls: list[Call] = []
+        self._names: set[str] = set()
+        self._constants: dict[str, np.ndarray] = {}
+        self._states: dict[str, np.ndarray] = {}
+        self._updates: list[tuple[View, View]] = []
+        self._inputs: list[tuple[Port, Buffer]] = []
+        self._outputs: list[tuple[Port, Buffer]] = []
+
+    # ---- values and memory
+
+    def view(self, source: Source) -> View:
+        """The view of a value; a literal becomes a constant of rank 0."""
+        if isinstance(source, View):
+            return source
+        if isinstance(source, Literal):
+            return self.const(np.asarray(source.value, source.dtype.numpy))
+        return self._values[source.name]
+
+    def put(self, value: Value, view: View) -> None:
+        """Say where a value lies. Its shape must be that of the value's type."""
+        if view.shape != value.type.extents or view.dtype is not value.type.dtype:
+            raise ValueError(f"{value.name}: {value.type} lowered to {view.dtype}{view.shape}")
+        self._values[value.name] = view
+
+    def new(self, shape: Sequence[int], dtype: DType, order: Sequence[int] | None = None, name: str = "") -> View:
+        """Scratch memory, dense, its dimensions in ``order``."""
+        return self._dense(shape, dtype, Role.TEMP, order, name)
+
+    def const(self, array: np.ndarray, name: str = "") -> View:
+        """A constant tensor, row-major."""
+        view = self._dense(array.shape, DType.of(array.dtype), Role.CONST, None, name or "const")
+        self._constants[view.buffer.name] = np.ascontiguousarray(array).reshape(-1)
+        return view
+
+    def state(self, array: np.ndarray, name: str) -> View:
+        """Memory that keeps its values between runs, with its initial values."""
+        view = self._dense(array.shape, DType.of(array.dtype), Role.STATE, None, name)
+        self._states[view.buffer.name] = np.ascontiguousarray(array).reshape(-1)
+        return view
+
+    def update(self, state: View, value: View) -> None:
+        """After the run, ``state`` takes ``value``: all readers in this run see the old values."""
+        self._updates.append((state, value))
+
+    def input(self, name: str, dtype: DType, shape: Sequence[int]) -> View:
+        """A tensor that the caller gives."""
+        view = self._dense(shape, dtype, Role.INPUT, None, name)
+        self._inputs.append((Port(name, dtype, tuple(shape)), view.buffer))
+        return view
+
+    def output(self, name: str, source: Source) -> None:
+        """A tensor that the caller gets."""
+        view = self.view(source)
+        target = self._dense(view.shape, view.dtype, Role.OUTPUT, None, f"{name}.out")
+        self._outputs.append((Port(name, view.dtype, view.shape), target.buffer))
+        self.copy(view, target)
+
+    def _dense(
+        self, shape: Sequence[int], dtype: DType, role: Role, order: Sequence[int] | None, name: str
+    ) -> View:
+        name = self._unique(name or (self.origin.names[0] if self.origin.names else "t"))
+        size = int(np.prod(shape, dtype=object))
+        return View(Buffer(name, dtype, size, role), 0, tuple(shape), dense_strides(shape, order))
+
+    def _unique(self, name: str) -> str:
+        candidate, count = name, 1
+        while candidate in self._names:
+            count += 1
+            candidate = f"{name}.{count}"
+        self._names.add(candidate)
+        return candidate
+
+    # ---- calls
+
+    def emit(self, call: Call) -> None:
+        """Append a call, unless it writes nothing."""
+        if any(v.volume for v in call.writes()):
+            self._calls.append(replace(call, origin=self.origin))
+
+    def map(
+        self,
+        expr: Expr,
+        inputs: Sequence[View],
+        *,
+        out: View | None = None,
+        order: Sequence[int] | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> View:
+        """``expr`` for each element. Inputs broadcast, leading dimensions aligned, to ``shape`` (default: theirs)."""
+        full = tuple(shape) if shape is not None else out.shape if out is not None else broadcast_shape(inputs)
+        if out is None:
+            out = self.new(full, expr.dtype, order if order is not None else order_of(inputs, full))
+        self.emit(Map((expr,), tuple(v.broadcast_to(full) for v in inputs), (out,)))
+        return out
+
+    def elementwise(
+        self,
+        function: Callable[..., Expr],
+        operands: Sequence[Source],
+        *,
+        out: View | None = None,
+        order: Sequence[int] | None = None,
+        shape: Sequence[int] | None = None,
+    ) -> View:
+        """``function`` of one Expr per operand, for each element; literals become constants inside the expression."""
+        views: list[View] = []
+        exprs: list[Expr] = []
+        for operand in operands:
+            if isinstance(operand, Literal):
+                exprs.append(const(operand.value, operand.dtype))
+            else:
+                view = self.view(operand)
+                exprs.append(arg(len(views), view.dtype))
+                views.append(view)
+        if not views and shape is None and out is None:
+            shape = ()
+        return self.map(function(*exprs), views, out=out, order=order, shape=shape)
+
+    def copy(self, view: View, out: View) -> View:
+        """Copy elements, broadcasting leading-aligned."""
+        return self.map(arg(0, view.dtype), [view], out=out)
+
+    def fill(self, out: View, value: float | int | bool) -> View:
+        """Set every element."""
+        return self.map(const(value, out.dtype), [], out=out)
+
+    def cast(self, view: View, dtype: DType) -> View:
+        """The view converted, or itself where it has the type."""
+        return view if view.dtype is dtype else self.map(cast(arg(0, view.dtype), dtype), [view])
+
+    def reduce(
+        self,
+        op: str,
+        inputs: Sequence[View],
+        axes: int,
+        *,
+        expr: Expr | None = None,
+        post: Expr | None = None,
+        extras: Sequence[View] = (),
+        out: View | None = None,
+        order: Sequence[int] | None = None,
+    ) -> View:
+        """Reduce the last ``axes`` dimensions of ``expr`` over the inputs (default: the only one): see ``Reduce``.
+
+        Inputs must have one rank; extents of 1 are repeated. ``extras`` broadcast to the result's shape."""
+        full = broadcast_shape(inputs)
+        kept = full[: len(full) - axes]
+        expr = expr if expr is not None else arg(0, inputs[0].dtype)
+        dtype = post.dtype if post is not None else DType.I64 if op.startswith("arg") else expr.dtype
+        if out is None:
+            default = tuple(d for d in order_of(inputs, full) if d < len(kept))
+            out = self.new(kept, dtype, order if order is not None else default)
+        wide = tuple(v.broadcast_to(full) for v in inputs)
+        self.emit(Reduce(op, expr, post, wide, tuple(v.broadcast_to(kept) for v in extras), out, axes))
+        return out
+
+    def row(
+        self,
+        stages: Sequence[tuple[str, Expr]],
+        expr: Expr,
+        inputs: Sequence[View],
+        axes: int,
+        *,
+        out: View | None = None,
+        order: Sequence[int] | None = None,
+    ) -> View:
+        """Reductions over the last ``axes`` dimensions and a map that uses them: see ``Row``."""
+        full = broadcast_shape(inputs)
+        if out is None:
+            out = self.new(full, expr.dtype, order if order is not None else order_of(inputs, full))
+        self.emit(Row(tuple(stages), expr, tuple(v.broadcast_to(full) for v in inputs), out, axes))
+        return out
+
+    def contract(
+        self,
+        x: View,
+        w: View,
+        *,
+        groups: int,
+        reduced: int,
+        post: Expr | None = None,
+        extras: Sequence[View] = (),
+        out: View | None = None,
+        order: Sequence[int] | None = None,
+    ) -> View:
+        """Sum of products of ``x`` (G, P, R) and ``w`` (G, R, O) over R: see ``Contract``. Extents of 1 in ``groups``
+        dimensions are repeated. The result has dimensions G, P, O, by default row-major."""
+        lead = broadcast_shape([_head(x, groups), _head(w, groups)])
+        x = x.broadcast_to(lead + x.shape[groups:])
+        w = w.broadcast_to(lead + w.shape[groups:])
+        shape = x.shape[: x.rank - reduced] + w.shape[-1:]
+        if x.shape[x.rank - reduced :] != w.shape[groups:-1]:
+            raise ValueError(f"contraction of {x.shape} and {w.shape} over {reduced} dimensions")
+        if out is None:
+            out = self.new(shape, x.dtype if post is None else post.dtype, order)
+        self.emit(Contract(x, w, post, tuple(v.broadcast_to(shape) for v in extras), out, groups, reduced))
+        return out
+
+    def gather(self, x: View, index: View, axis: int, *, check: bool = True, out: View | None = None) -> View:
+        """Elements of ``x`` along ``axis`` at the I64 indices: see ``Gather``."""
+        if out is None:
+            out = self.new(x.shape[:axis] + index.shape + x.shape[axis + 1 :], x.dtype)
+        self.emit(Gather(x, index, out, axis, check))
+        return out
+
+    def box_reduce(self, op: str, x: View, batch: View, rows: View, columns: View, *, out: View | None = None) -> View:
+        """Pooling over boxes that data define: see ``BoxReduce``."""
+        if out is None:
+            shape = (batch.shape[0], x.shape[1], rows.shape[1], columns.shape[1])
+            out = self.new(shape, x.dtype, channels_last(4))
+        self.emit(BoxReduce(op, x, batch, rows, columns, out))
+        return out
+
+    # ---- moves made of the above
+
+    def dense(self, view: View, order: Sequence[int] | None = None) -> View:
+        """The same elements, dense with dimensions in ``order`` (row-major); the view itself where it is so."""
+        wanted = dense_strides(view.shape, order)
+        if all(a == b or n == 1 for a, b, n in zip(view.strides, wanted, view.shape, strict=True)):
+            return view
+        return self.copy(view, self.new(view.shape, view.dtype, order))
+
+    def reshape(self, view: View, shape: Sequence[int]) -> View:
+        """The same elements, row-major, in another shape; copies only where strides cannot say it."""
+        direct = view.reshaped(shape)
+        if direct is None:
+            direct = self.dense(view).reshaped(shape)
+        if direct is None:
+            raise ValueError(f"reshape of {view.shape} to {tuple(shape)}")
+        return direct
+
+    def pad(
+        self,
+        view: View,
+        pads: Sequence[tuple[int, int]],
+        mode: str = "constant",
+        value: float | int | bool = 0,
+        order: Sequence[int] | None = None,
+    ) -> View:
+        """``view`` with ``pads[d] = (before, after)`` elements added to each dimension; negative ones are cut off.
+
+        ``mode`` is constant (``value``), replicate, reflect (the edge twice: 2 1 | 1 2) or reflect-even (once:
+        3 2 | 1 2), as NNEF's borders. The view itself where there is nothing to do."""
+        for d, (before, after) in enumerate(pads):
+            if before < 0 or after < 0:
+                start = max(-before, 0)
+                view = view.slice(d, start, view.shape[d] - start - max(-after, 0))
+        grow = [(max(p, 0), max(q, 0)) for p, q in pads]
+        if not any(p or q for p, q in grow):
+            return view
+        shape = tuple(n + p + q for n, (p, q) in zip(view.shape, grow, strict=True))
+        out = self.new(shape, view.dtype, order if order is not None else view.dense_order)
+        inner = out
+        for d, (p, _) in enumerate(grow):
+            inner = inner.slice(d, p, view.shape[d])
+        self.copy(view, inner)
+        for d, extent in enumerate(view.shape):
+            self._border(out, d, extent, mode, value, grow)
+        return out
+
+    def _border(
+        self,
+        out: View,
+        axis: int,
+        extent: int,
+        mode: str,
+        value: float | int | bool,
+        grow: Sequence[tuple[int, int]],
+    ) -> None:
+        """Fill the two strips of ``axis``: whole in earlier dimensions, inner in later ones."""
+        band = out
+        before, after = grow[axis]
+        for d, (p, q) in enumerate(grow):
+            if d > axis:
+                band = band.slice(d, p, out.shape[d] - p - q)
+        for count, start, step in ((before, before - 1, -1), (after, before + extent, 1)):
+            filled = 0
+            while filled < count:
+                # Reflections longer than the tensor read what was filled before, in pieces of its extent.
+                known = extent + filled if mode.startswith("reflect") else extent
+                period = max(known - (mode == "reflect-even"), 1)
+                piece = min(count - filled, period) if mode.startswith("reflect") else count
+                first = start + step * filled
+                target = band.slice(axis, first, piece, step)
+                if mode == "constant":
+                    self.fill(target, value)
+                elif mode == "replicate":
+                    self.copy(replace_stride(band.slice(axis, first - step, 1), axis, piece), target)
+                else:
+                    skip = 1 if mode == "reflect-even" and known > 1 else 0
+                    self.copy(band.slice(axis, first - step * (1 + skip), piece, -step), target)
+                filled += piece
+
+    # ---- the result
+
+    def finish(self) -> Program:
+        """The Program: the calls so far, then the updates of states."""
+        fresh = []
+        for state, value in self._updates:
+            moves = value.buffer.role is Role.STATE
+            fresh.append((state, self.copy(value, self.new(value.shape, value.dtype)) if moves else value))
+        for state, value in fresh:
+            self.copy(value, state)
+        return Program(
+            self.name,
+            tuple(p for p, _ in self._inputs),
+            tuple(p for p, _ in self._outputs),
+            tuple(b for _, b in self._inputs),
+            tuple(b for _, b in self._outputs),
+            tuple(self._calls),
+            self._constants,
+            self._states,
+        )
+
+
+def _head(view: View, count: int) -> View:
+    return replace(view, shape=view.shape[:count], strides=view.strides[:count])
+
+
+def replace_stride(view: View, axis: int, count: int) -> View:
+    """A dimension of extent 1 repeated ``count`` times."""
+    shape, strides = list(view.shape), list(view.strides)
+    shape[axis], strides[axis] = count, 0
+    return replace(view, shape=tuple(shape), strides=tuple(strides))
+
+
+def broadcast_shape(views: Iterable[View]) -> tuple[int, ...]:
+    """The common shape of views, leading dimensions aligned (NNEF 1.0.5, 4.2). Raises ValueError if there is none."""
+    shapes = [v.shape for v in views]
+    result = [1] * max((len(s) for s in shapes), default=0)
+    for shape in shapes:
+        for d, n in enumerate(shape):
+            if n != 1 and result[d] not in (1, n):
+                raise ValueError(f"shapes {shapes} do not broadcast")
+            result[d] = n if n != 1 else result[d]
+    return tuple(result)
+
+
+def order_of(views: Iterable[View], shape: Sequence[int]) -> tuple[int, ...]:
+    """The memory order of the largest of the views that has all dimensions of ``shape``, else row-major."""
+    best = max((v for v in views if v.rank == len(shape)), key=lambda v: v.volume, default=None)
+    return best.dense_order if best is not None and best.volume > 1 else tuple(range(len(shape)))

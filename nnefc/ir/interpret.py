@@ -1,0 +1,141 @@
+"""The NumPy meaning of Programs: slow, obvious, and independent of the code generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from nnefc.ir import program as ir
+from nnefc.ir.types import DType
+
+Memory = dict[str, np.ndarray]
+
+
+class IndexRangeError(ValueError):
+    """A checked index read from a tensor is outside its range."""
+
+
+def interpret(program: ir.Program, inputs: Mapping[str, np.ndarray], states: Memory | None = None) -> Memory:
+    """Run a Program on named inputs. Returns the outputs by name; ``states`` (flat arrays by name) is updated."""
+    memory: Memory = {**program.constants, **(states if states is not None else _copies(program.states))}
+    for port, buffer in zip(program.inputs, program.input_buffers, strict=True):
+        memory[buffer.name] = np.ascontiguousarray(inputs[port.name], port.dtype.numpy).reshape(-1)
+    for buffer in program.buffers().values():
+        if buffer.name not in memory:
+            memory[buffer.name] = _poisoned(buffer)
+    for call in program.calls:
+        run_call(call, memory)
+    if states is not None:
+        states.update({name: memory[name] for name in states})
+    return {
+        port.name: memory[buffer.name].reshape(port.shape)
+        for port, buffer in zip(program.outputs, program.output_buffers, strict=True)
+    }
+
+
+def _copies(arrays: Memory) -> Memory:
+    return {name: a.copy() for name, a in arrays.items()}
+
+
+def _poisoned(buffer: ir.Buffer) -> np.ndarray:
+    """Fresh memory, filled with what shows: NaN, or a large number."""
+    fill = np.nan if buffer.dtype.kind == "f" else 1 if buffer.dtype is DType.BOOL else np.iinfo(buffer.dtype.numpy).max
+    return np.full(buffer.size, fill, buffer.dtype.numpy)
+
+
+def array(view: ir.View, memory: Memory) -> np.ndarray:
+    """The view as a NumPy array over the buffer's memory."""
+    flat = memory[view.buffer.name]
+    strides = tuple(s * flat.itemsize for s in view.strides)
+    return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides)
+
+
+def run_call(call: ir.Call, memory: Memory) -> None:
+    """Do one call on flat arrays by buffer name."""
+    _RUN[type(call)](call, memory)
+
+
+def _store(view: ir.View, memory: Memory, value: np.ndarray) -> None:
+    array(view, memory)[...] = np.broadcast_to(value, view.shape)
+
+
+def _map(call: ir.Map, memory: Memory) -> None:
+    args = [array(v, memory) for v in call.inputs]
+    results = [np.array(e.evaluate(args)) for e in call.exprs]
+    for view, result in zip(call.outputs, results, strict=True):
+        _store(view, memory, result)
+
+
+def reduce_array(op: str, x: np.ndarray, axes: int) -> np.ndarray:
+    """Reduce the last ``axes`` dimensions. Float sums are accumulated in f64 and rounded once."""
+    flat = x.reshape(*x.shape[: x.ndim - axes], -1) if axes else x[..., None]
+    if op == "sum":
+        return flat.sum(-1, dtype=np.float64 if x.dtype.kind == "f" else None).astype(x.dtype)
+    if op in ("argmax", "argmin"):
+        return getattr(np, op)(flat, -1).astype(np.int64)
+    return getattr(flat, op)(-1)
+
+
+def _reduce(call: ir.Reduce, memory: Memory) -> None:
+    args = [array(v, memory) for v in call.inputs]
+    shape = np.broadcast_shapes(*(a.shape for a in args))
+    value = np.broadcast_to(call.expr.evaluate(args), shape)
+    result = reduce_array(call.op, value, call.axes)
+    if call.post is not None:
+        result = call.post.evaluate([result, *(array(v, memory) for v in call.extras)])
+    _store(call.output, memory, result)
+
+
+def _row(call: ir.Row, memory: Memory) -> None:
+    args = [array(v, memory) for v in call.inputs]
+    shape = call.output.shape
+    for op, expr in call.stages:
+        value = np.broadcast_to(expr.evaluate(args), shape)
+        r = reduce_array(op, value, call.axes)
+        args.append(r.reshape(r.shape + (1,) * call.axes))
+    _store(call.output, memory, np.array(call.expr.evaluate(args)))
+
+
+def _contract(call: ir.Contract, memory: Memory) -> None:
+    x, w = array(call.x, memory), array(call.w, memory)
+    g = call.output.shape[: call.groups]
+    p = call.output.shape[call.groups : -1]
+    groups, pixels = int(np.prod(g)), int(np.prod(p))
+    reduced = int(np.prod(x.shape[x.ndim - call.reduced :]))
+    left = x.reshape(groups, pixels, reduced).astype(np.float64)
+    right = w.reshape(groups, reduced, -1).astype(np.float64)
+    result = (left @ right).reshape(call.output.shape).astype(call.output.dtype.numpy)
+    if call.post is not None:
+        result = call.post.evaluate([result, *(array(v, memory) for v in call.extras)])
+    _store(call.output, memory, result)
+
+
+def _gather(call: ir.Gather, memory: Memory) -> None:
+    x, index = array(call.x, memory), array(call.index, memory)
+    n = x.shape[call.axis]
+    if call.check and index.size and not (0 <= index.min() and index.max() < n):
+        raise IndexRangeError(f"index {index.min()}..{index.max()} on an extent of {n}")
+    _store(call.output, memory, np.take(x, np.clip(index, 0, n - 1), axis=call.axis))
+
+
+def _box_reduce(call: ir.BoxReduce, memory: Memory) -> None:
+    x, out = array(call.x, memory), array(call.output, memory)
+    batch, rows, columns = (array(v, memory) for v in (call.batch, call.rows, call.columns))
+    n, _, height, width = x.shape
+    for r, _, i, j in np.ndindex(out.shape[0], 1, *out.shape[2:]):
+        y0, y1 = np.clip(rows[r, i], 0, height)
+        x0, x1 = np.clip(columns[r, j], 0, width)
+        box = x[np.clip(batch[r], 0, n - 1), :, y0:y1, x0:x1]
+        empty = y1 <= y0 or x1 <= x0
+        out[r, :, i, j] = 0 if empty else box.max((1, 2)) if call.op == "max" else box.mean((1, 2), dtype=np.float64)
+
+
+_RUN: dict[type, Callable[..., None]] = {
+    ir.Map: _map,
+    ir.Reduce: _reduce,
+    ir.Row: _row,
+    ir.Contract: _contract,
+    ir.Gather: _gather,
+    ir.BoxReduce: _box_reduce,
+}
