@@ -287,12 +287,11 @@ class ProgramBuilder:
     ) -> View:
         """``view`` with ``pads[d] = (before, after)`` elements added to each dimension; negative ones are cut off.
 
-        ``mode`` is constant (``value``), replicate, reflect (the edge twice: 2 1 | 1 2) or reflect-even (once:
-        3 2 | 1 2), as NNEF's borders. The view itself where there is nothing to do."""
+        ``mode`` is constant (``value``), replicate, reflect (the edge once: 3 2 | 1 2) or reflect-even (twice:
+        2 1 | 1 2), as NNEF's borders. The view itself where there is nothing to do."""
         for d, (before, after) in enumerate(pads):
-            if before < 0 or after < 0:
-                start = max(-before, 0)
-                view = view.slice(d, start, view.shape[d] - start - max(-after, 0))
+            if before <= 0 and after <= 0:
+                view = view.slice(d, -before, view.shape[d] + before + after)
         grow = [(max(p, 0), max(q, 0)) for p, q in pads]
         if not any(p or q for p, q in grow):
             return view
@@ -304,6 +303,10 @@ class ProgramBuilder:
         self.copy(view, inner)
         for d, extent in enumerate(view.shape):
             self._border(out, d, extent, mode, value, grow)
+        for d, (before, after) in enumerate(pads):
+            if before * after < 0:
+                # Where one side grows and the other is cut, the border still reflects the elements that are cut.
+                out = out.slice(d, max(-before, 0), view.shape[d] + before + after)
         return out
 
     def _border(
@@ -326,7 +329,7 @@ class ProgramBuilder:
             while filled < count:
                 # Reflections longer than the tensor read what was filled before, in pieces of its extent.
                 known = extent + filled if mode.startswith("reflect") else extent
-                period = max(known - (mode == "reflect-even"), 1)
+                period = max(known - (mode == "reflect"), 1)
                 piece = min(count - filled, period) if mode.startswith("reflect") else count
                 first = start + step * filled
                 target = band.slice(axis, first, piece, step)
@@ -335,7 +338,7 @@ class ProgramBuilder:
                 elif mode == "replicate":
                     self.copy(replace_stride(band.slice(axis, first - step, 1), axis, piece), target)
                 else:
-                    skip = 1 if mode == "reflect-even" and known > 1 else 0
+                    skip = 1 if mode == "reflect" and known > 1 else 0
                     self.copy(band.slice(axis, first - step * (1 + skip), piece, -step), target)
                 filled += piece
 
