@@ -19,11 +19,12 @@ class KernelSpec(ABC):
 
     Its ``repr`` is its identity in caches, so it must name every field. The kernel is the function
 
-        kernel(p0, ..., pn, g, begin, end)
+        kernel(p, g, begin, end)
 
-    with ``p*`` pointers to elements of the types ``pointers()``, ``g`` a pointer to int64 geometry (extents, strides,
-    in elements) and ``begin``, ``end`` the range of work units to do. It returns nothing, allocates nothing and raises
-    nothing; a BOOL element is a byte of 0 or 1.
+    with ``p`` a tuple of pointers to elements of the types ``pointers()``, ``g`` a pointer to int64 geometry (extents,
+    strides, in elements) and ``begin``, ``end`` the range of work units to do. (As machine code it has one argument per
+    pointer: a tuple is passed as its elements.) It returns nothing, allocates nothing and raises nothing; a BOOL element
+    is a byte of 0 or 1.
     """
 
     family: ClassVar[str]
