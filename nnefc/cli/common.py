@@ -1,0 +1,149 @@
+"""What the commands share: arguments, plain tables, JSON, colours on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from nnefc.ir.graph import Graph
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+class UsageError(Exception):
+    """The command line asks for something that does not exist or does not fit together (exit code 2)."""
+
+    def __str__(self) -> str:
+        return f"error: {self.args[0]}"
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without the leading ``error:``."""
+        return str(self.args[0])
+
+
+def shape_argument(text: str) -> tuple[str, tuple[int, ...]]:
+    """``NAME=8,3,224,224`` as a name and a shape; nothing after ``=`` is rank 0."""
+    name, equals, extents = text.rpartition("=")
+    try:
+        shape = tuple(int(e) for e in extents.split(",")) if extents else ()
+    except ValueError:
+        shape = (0,)
+    if not equals or not name or any(e < 1 for e in shape):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=8,3,224,224")
+    return name, shape
+
+
+def add_model(command: argparse.ArgumentParser, *, strict: bool = False, compiled: bool = False) -> None:
+    """The arguments of every command that reads a model."""
+    what = "a folder, graph.nnef, .nnef.tgz, .tar or .zip" + (", or a compiled folder" if compiled else "")
+    command.add_argument("model", metavar="MODEL|DIR" if compiled else "MODEL", help=what)
+    add_reading(command, strict=strict)
+
+
+def add_reading(command: argparse.ArgumentParser, *, strict: bool) -> None:
+    """The options that say how a model is read."""
+    command.add_argument(
+        "--strict",
+        action=argparse.BooleanOptionalAction,
+        default=strict,
+        help="accept nothing beyond the letter of NNEF 1.0.5" + (" (the default)" if strict else ""),
+    )
+    command.add_argument(
+        "--shape",
+        metavar="NAME=N,C,...",
+        type=shape_argument,
+        action="append",
+        default=[],
+        dest="shapes",
+        help="the shape of an input, in place of the one in the file; may be repeated",
+    )
+
+
+def add_threads(command: argparse.ArgumentParser) -> None:
+    """The number of threads of a compiled model."""
+    command.add_argument("--threads", type=positive, metavar="N", help="threads per call (default: one per free core)")
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def is_compiled(path: str | os.PathLike[str]) -> bool:
+    """Whether ``path`` is a folder that ``nnefc compile`` wrote."""
+    return (Path(path) / "manifest.json").is_file()
+
+
+def read_model(args: argparse.Namespace) -> tuple[Graph, list[str]]:
+    """The model that the command line names, and the notes on what it tolerated; these go to standard error too."""
+    from nnefc.api import load
+
+    notes: list[str] = []
+    graph = load(args.model, shapes=shapes_of(args), strict=args.strict, notes=notes)
+    for note in notes:
+        print(note, file=sys.stderr)
+    return graph, notes
+
+
+def shapes_of(args: argparse.Namespace) -> Shapes | None:
+    """The shapes given with ``--shape``, or None. Raises UsageError if one input has two."""
+    shapes: Shapes = {}
+    for name, shape in args.shapes:
+        if shapes.setdefault(name, shape) != shape:
+            raise UsageError(f"--shape gives {name!r} two shapes: {list(shapes[name])} and {list(shape)}")
+    return shapes or None
+
+
+def emit(result: dict[str, Any]) -> None:
+    """Print a result as JSON; numbers that JSON lacks become their names."""
+    json.dump(_plain(result), sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    return value
+
+
+def signature(values: Iterable[Any]) -> list[dict[str, Any]]:
+    """Inputs or outputs of a graph for JSON: name, dtype, shape."""
+    return [{"name": v.name, "dtype": str(v.type.dtype), "shape": list(v.type.shape)} for v in values]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns, the first row being their titles."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def size_text(count: int) -> str:
+    """A number of bytes for people."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def error_text(text: str) -> str:
+    """An error's text, its ``error:`` in red where standard error is a terminal."""
+    return text.replace("error:", styled("error:", "1;31", sys.stderr), 1)
+
+
+def styled(text: str, code: str, stream: TextIO) -> str:
+    """``text`` in a style of the terminal; as it is where the stream is none, or NO_COLOR is set."""
+    return f"\x1b[{code}m{text}\x1b[0m" if stream.isatty() and not os.environ.get("NO_COLOR") else text

@@ -1,0 +1,69 @@
+"""``nnefc compile``: write a model as an importable package of machine code."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from nnefc.cli.common import UsageError, add_model, add_threads, emit, is_compiled, read_model, signature, size_text
+
+NAME = "compile"
+HELP = "compile a model into an importable Python package"
+DESCRIPTION = "Compile a model into a folder that is an importable Python package, which needs NumPy and nothing else."
+
+
+def configure(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_model(command)
+    command.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="the folder to write; its name is the package's"
+    )
+    command.add_argument("--target", metavar="TRIPLE", default="host", help="the machine to run on (default: this)")
+    command.add_argument("--cpu", metavar="NAME[+FEATURE]", help="its CPU (default: any of the triple)")
+    command.add_argument("--verify", action="store_true", help="check the network after every pass")
+    add_threads(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compile, write the folder and say what was written."""
+    from nnefc.api import compile as compile_model
+
+    _check_output(args.output)
+    graph, notes = read_model(args)
+    start = time.perf_counter()
+    model = compile_model(graph, threads=args.threads, target=_target(args), verify=args.verify)
+    model.save(args.output)
+    seconds = time.perf_counter() - start
+    files = {p.name: p.stat().st_size for p in sorted(Path(args.output).iterdir()) if p.is_file()}
+    if args.json:
+        emit(
+            {
+                "output": args.output,
+                "target": str(model.target),
+                "seconds": seconds,
+                "files": files,
+                "inputs": signature(graph.inputs),
+                "outputs": signature(graph.outputs),
+                "notes": notes,
+            }
+        )
+        return 0
+    print(f"{args.output}: compiled for {model.target} in {seconds:.1f} s")
+    width = max(map(len, files))
+    for name, size in files.items():
+        print(f"  {name:{width}}  {size_text(size)}")
+    return 0
+
+
+def _target(args: argparse.Namespace) -> str:
+    return f"{args.target}:{args.cpu}" if args.cpu else str(args.target)
+
+
+def _check_output(output: str) -> None:
+    """Refuse, before any work, to write over something that is no compiled folder."""
+    path = Path(output)
+    if path.exists() and not (is_compiled(path) or path.is_dir() and not any(path.iterdir())):
+        raise UsageError(f"{output} exists and is not a folder that `nnefc compile` wrote")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {path.absolute().parent}")

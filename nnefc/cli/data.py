@@ -1,0 +1,106 @@
+"""Arrays from .npy and .npz files. The files are untrusted: nothing is unpickled, and the shape that a file claims is
+compared with the one expected before memory is taken."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from nnefc.errors import InvalidModelError, Location
+from nnefc.ir.types import TensorType
+
+MAX_ENTRIES = 10_000
+
+
+def read_npy(path: str, name: str, expected: TensorType) -> np.ndarray:
+    """The array in the file ``path``, which is to be ``name`` of type ``expected``. Raises InvalidModelError."""
+    with _opened(path) as file:
+        return _read(file, path, name, expected)
+
+
+def npz_names(path: str) -> list[str]:
+    """The names of the arrays in an .npz file, in order. Raises InvalidModelError."""
+    with _opened(path) as file, _zip(file, path) as archive:
+        return [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
+
+
+def read_npz(path: str, wanted: Mapping[str, TensorType]) -> dict[str, np.ndarray]:
+    """Those arrays of an .npz file that ``wanted`` names. Raises InvalidModelError if one is not of its type."""
+    arrays = {}
+    with _opened(path) as file, _zip(file, path) as archive:
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if name in wanted and entry.filename.endswith(".npy"):
+                try:
+                    with archive.open(entry) as stream:
+                        arrays[name] = _read(cast(BinaryIO, stream), path, name, wanted[name])
+                except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+                    raise InvalidModelError(f"the entry {name!r} cannot be read: {error}", Location(path)) from error
+    return arrays
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    if Path(path).exists() and not Path(path).is_file():
+        raise InvalidModelError("not a regular file", Location(path))
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below; only the opening may fail here
+    except (OSError, ValueError) as error:
+        raise InvalidModelError(f"cannot be read: {getattr(error, 'strerror', error)}", Location(path)) from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _zip(file: BinaryIO, path: str) -> Iterator[zipfile.ZipFile]:
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+        raise InvalidModelError(f"not an .npz file: {error}", Location(path)) from error
+    if len(archive.infolist()) > MAX_ENTRIES:
+        raise InvalidModelError(f"more than {MAX_ENTRIES} entries", Location(path))
+    with archive:
+        yield archive
+
+
+def _read(file: BinaryIO, path: str, name: str, expected: TensorType) -> np.ndarray:
+    shape, fortran, dtype = _header(file, path)
+    if dtype.newbyteorder("=") != expected.dtype.numpy or shape != expected.extents:
+        found = f"{dtype.newbyteorder('=')}{list(shape)}"
+        want = f"{expected.dtype.numpy}{list(expected.extents)}"
+        raise InvalidModelError(f"{name!r} is {found} here, but the model takes {want}", Location(path))
+    size = expected.volume * dtype.itemsize
+    data = file.read(size)
+    if len(data) != size:
+        raise InvalidModelError(f"{name!r} is cut short: {len(data)} of {size} bytes", Location(path))
+    array = np.frombuffer(data, dtype).reshape(shape[::-1]).T if fortran else np.frombuffer(data, dtype).reshape(shape)
+    return np.array(array, expected.dtype.numpy, order="C")
+
+
+def _header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """The shape, whether in Fortran's order, and the element type, as the file's header says."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"version {version} of the format is not known")
+        shape, fortran, dtype = read(file, max_header_size=10_000)
+    except (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise InvalidModelError(f"not a .npy array: {error}".split("\n")[0], Location(path)) from error
+    if dtype.hasobject:
+        raise InvalidModelError("holds Python objects, which are not read", Location(path))
+    return shape, fortran, dtype
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays under their names. Raises OSError. (``numpy.savez`` takes some names for its own parameters.)"""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)

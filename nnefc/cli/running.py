@@ -1,0 +1,179 @@
+"""``nnefc run``: feed a model, compiled or not, and print or store its answers."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+
+from nnefc.cli.common import UsageError, add_model, add_threads, emit, is_compiled, positive, read_model
+from nnefc.cli.data import npz_names, read_npy, read_npz, write_npz
+from nnefc.ir.types import TensorType
+
+NAME = "run"
+HELP = "feed a model and print or store its answers"
+DESCRIPTION = "Feed a model, or a folder that `nnefc compile` wrote, with arrays, and print or store its answers."
+SHOWN = 10
+LISTED = 4096
+
+
+def configure(command: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_model(command, compiled=True)
+    command.add_argument(
+        "--input",
+        metavar="NAME=FILE.npy",
+        action="append",
+        default=[],
+        dest="inputs",
+        help="an input; or FILE.npz alone, which holds inputs under their names; may be repeated",
+    )
+    command.add_argument("--random", metavar="SEED", type=int, help="fill the inputs not given with random numbers")
+    command.add_argument("--output", metavar="FILE.npz", help="store the answers here")
+    command.add_argument("--expect", metavar="FILE.npz", help="compare the answers with these; exit 1 if they differ")
+    command.add_argument(
+        "--tolerance",
+        metavar="T",
+        type=float,
+        default=1e-4,
+        help="what --expect allows, relative to the largest magnitude of each expected array (default: 1e-4)",
+    )
+    command.add_argument("--reference", action="store_true", help="compute with the NumPy meaning of the operations")
+    command.add_argument("--repeat", metavar="N", type=positive, help="call N times more and print the median time")
+    add_threads(command)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Call the model once and print or store what it answers; 1 if that is not what was expected."""
+    call, inputs, outputs = _callable(args)
+    arrays = _inputs(args, inputs)
+    answers = call(arrays)
+    report: dict[str, Any] = {"outputs": {name: _summary(array) for name, array in answers.items()}}
+    if args.repeat:
+        report["median_ms"] = _median_ms(lambda: call(arrays), args.repeat)
+    if args.output:
+        write_npz(args.output, answers)
+        report["stored"] = args.output
+    if args.expect:
+        report["compared"] = _compare(args, answers, outputs)
+    if args.json:
+        emit(report)
+    else:
+        _print(report)
+    return 0 if all(c["equal"] for c in report.get("compared", {}).values()) else 1
+
+
+Types = dict[str, TensorType]
+
+
+def _callable(args: argparse.Namespace) -> tuple[Any, Types, Types]:
+    """A function from named inputs to named outputs, and the types of both."""
+    from nnefc import api
+
+    if is_compiled(args.model):
+        if args.reference or args.shapes:
+            raise UsageError("--reference and --shape need the model itself, not a compiled folder")
+        model = api.load_compiled(args.model, threads=args.threads)
+        return model.call, api.types_of(model.inputs), api.types_of(model.outputs)
+    graph, _ = read_model(args)
+    inputs, outputs = ({v.name: v.type for v in values} for values in (graph.inputs, graph.outputs))
+    if args.reference:
+        return lambda arrays: api.evaluate(graph, arrays), inputs, outputs
+    return api.compile(graph, threads=args.threads).call, inputs, outputs
+
+
+def _inputs(args: argparse.Namespace, types: Types) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for text in args.inputs:
+        name, equals, path = text.partition("=")
+        if equals and name in types:
+            arrays[name] = read_npy(path, name, types[name])
+        elif not equals:
+            arrays |= read_npz(text, types)
+        else:
+            raise UsageError(f"the model has no input {name!r}; its inputs are {_listed(types)}")
+    missing = [name for name in types if name not in arrays]
+    if args.random is not None:
+        generator = np.random.default_rng(args.random)
+        arrays |= {name: _random(generator, types[name]) for name in missing}
+    elif missing:
+        wanted = _listed({name: types[name] for name in missing})
+        raise UsageError(f"no --input for {wanted}; --random SEED makes some up")
+    return {name: arrays[name] for name in types}
+
+
+def _listed(types: Types) -> str:
+    return ", ".join(f"{name}: {type_}" for name, type_ in types.items()) or "none"
+
+
+def _random(generator: np.random.Generator, type_: TensorType) -> np.ndarray:
+    """Normal floats, integers of 0..9, coins."""
+    shape, dtype = type_.extents, type_.dtype
+    if dtype.kind == "f":
+        return generator.standard_normal(shape).astype(dtype.numpy)
+    return generator.integers(0, 2 if dtype.kind == "b" else 10, shape).astype(dtype.numpy)
+
+
+def _summary(array: np.ndarray) -> dict[str, Any]:
+    numbers = array.astype(np.float64).ravel()
+    summary: dict[str, Any] = {"dtype": str(array.dtype), "shape": list(array.shape)}
+    if numbers.size:
+        summary |= {"min": float(numbers.min()), "max": float(numbers.max()), "mean": float(numbers.mean())}
+    if array.size <= LISTED:
+        summary["values"] = array.ravel().tolist()
+    return summary
+
+
+def _compare(args: argparse.Namespace, answers: dict[str, np.ndarray], types: Types) -> dict[str, dict[str, Any]]:
+    """The largest difference of each expected answer, relative to its largest magnitude (floats), or exactly."""
+    expected = read_npz(args.expect, {name: types[name] for name in answers})
+    if not expected:
+        held = ", ".join(npz_names(args.expect)) or "nothing"
+        raise UsageError(f"{args.expect} holds {held}; the answers are {_listed(types)}")
+    return {name: _difference(answers[name], array, args.tolerance) for name, array in expected.items()}
+
+
+def _difference(answer: np.ndarray, expected: np.ndarray, tolerance: float) -> dict[str, Any]:
+    if expected.dtype.kind != "f":
+        wrong = int(np.count_nonzero(answer != expected))
+        return {"equal": not wrong, "different": wrong}
+    with np.errstate(all="ignore"):
+        same = (answer == expected) | (np.isnan(answer) & np.isnan(expected))
+        apart = np.where(same, 0.0, np.abs(answer.astype(np.float64) - expected))
+    finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
+    largest = float(finite.max(initial=0.0))
+    worst = float(apart.max(initial=0.0)) / (largest or 1.0)
+    return {"equal": bool(worst <= tolerance), "relative": worst, "tolerance": tolerance}
+
+
+def _median_ms(call: Any, count: int) -> float:
+    """The median time of ``count`` calls in milliseconds."""
+    times = []
+    for _ in range(count):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times) * 1e3)
+
+
+def _print(report: dict[str, Any]) -> None:
+    for name, summary in report["outputs"].items():
+        numbers = summary.get("values", [])
+        shown = " ".join(f"{v:.6g}" if isinstance(v, float) else str(v).lower() for v in numbers[:SHOWN])
+        print(f"{name}: {summary['dtype']}{summary['shape']}  {shown}{' ...' if len(numbers) > SHOWN else ''}".rstrip())
+        if "min" in summary and not numbers:
+            print(f"  from {summary['min']:.6g} to {summary['max']:.6g}, mean {summary['mean']:.6g}")
+    for name, result in report.get("compared", {}).items():
+        verdict = "as expected" if result["equal"] else "NOT as expected"
+        measure = (
+            f"{result['different']} elements differ"
+            if "different" in result
+            else f"largest relative difference {result['relative']:.3g}, allowed {result['tolerance']:.3g}"
+        )
+        print(f"{name}: {verdict} ({measure})")
+    if "median_ms" in report:
+        print(f"median time of a call: {report['median_ms']:.4f} ms")
+    if "stored" in report:
+        print(f"answers stored in {report['stored']}")
