@@ -14,6 +14,24 @@ from nnefc.codegen.target import Target
 from nnefc.ir.types import DType
 
 
+class Access(enum.Enum):
+    """How an operand lies along the lanes of a vector: one element for all, neighbours, or a stride apart."""
+
+    SAME = "same"
+    UNIT = "unit"
+    STRIDED = "strided"
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What is constant about a tile operand: its element type, its access along the lanes, and whether it ``moves``
+    from row to row of the tile."""
+
+    dtype: DType
+    access: Access
+    moves: bool = False
+
+
 class KernelSpec(ABC):
     """One kernel instance: a frozen dataclass of everything that is constant when the kernel is compiled.
 

@@ -1,0 +1,486 @@
+"""The instructions that kernels are made of: addresses, and what is done with tiles.
+
+Each has two sides: a NumPy meaning, which runs when a kernel runs un-jitted, and the LLVM IR that it becomes.
+``p`` is the kernel's tuple of pointers, ``g`` its geometry, ``offsets`` an element number per operand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+
+from nnefc.codegen.emit import emit_expr
+from nnefc.codegen.device import Instruction
+from nnefc.codegen.target import Target
+from nnefc.codegen.tile import INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64, mangle, splat_constant
+from nnefc.ir.expr import Expr, arg, call, cast, select
+from nnefc.ir.types import DType
+
+
+
+def operation(
+    name: str, meaning: Callable[..., Any], result: Callable[..., Any], emit: Callable[..., Any]
+) -> Instruction:
+    """An instruction. ``meaning`` is what a Python call does; ``result(*types)`` the Numba type of a call; ``emit(builder,
+    result type, argument types, argument values)`` its LLVM value, or None for a void one."""
+
+    def define(context: Any, *kinds: Any) -> Any:
+        kind = result(*kinds)
+
+        def generate(target: Any, builder: Any, signature: Any, args: Any) -> Any:
+            value = emit(builder, kind, kinds, args)
+            return target.get_dummy_value() if value is None else value
+
+        return kind(*kinds), generate
+
+    return Instruction(_named(meaning, name), define)
+
+
+def _named(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    function.__name__ = name
+    return function
+
+
+# ---- addresses
+
+
+def _geometry(g: np.ndarray, k: int) -> int:
+    return int(g[k])
+
+
+geometry = operation("geometry", _geometry, lambda g, k: INT, lambda b, result, kinds, args: load_i64(b, args[0], args[1])
+)
+"""geometry(g, k): the k-th number of the launch's geometry."""
+
+
+def _tuple_type(count: int) -> types.Type:
+    return types.UniTuple(INT, count)
+
+
+def _pack(b: ir.IRBuilder, values: Sequence[ir.Value]) -> ir.Value:
+    result = ir.Constant(ir.ArrayType(I64, len(values)), ir.Undefined)
+    for k, value in enumerate(values):
+        result = b.insert_value(result, value, k)
+    return result
+
+
+def unit_offsets(count: int, dims: int) -> Instruction:
+    """offsets(base, g, at, unit): ``base`` of each of ``count`` operands moved to the unit's place in ``dims`` loops.
+
+    Geometry from ``at`` on holds, per loop from the outermost, its extent and the operands' strides."""
+
+    def meaning(base: Offsets, g: np.ndarray, at: int, unit: int) -> Offsets:
+        result = list(base)
+        for d in reversed(range(dims)):
+            row = g[at + d * (count + 1) :]
+            place = unit % int(row[0]) if d else unit
+            unit //= int(row[0])
+            result = [o + place * int(row[1 + k]) for k, o in enumerate(result)]
+        return tuple(result)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        base, g, at, unit = args
+        offsets = [b.extract_value(base, k) for k in range(count)]
+        for d in reversed(range(dims)):
+            row = b.add(at, index(d * (count + 1)))
+            place = unit
+            if d:
+                extent = load_i64(b, g, row)
+                place, unit = b.urem(unit, extent), b.udiv(unit, extent)
+            for k in range(count):
+                stride = load_i64(b, g, b.add(row, index(1 + k)))
+                offsets[k] = b.add(offsets[k], b.mul(place, stride))
+        return _pack(b, offsets)
+
+    return operation("unit_offsets", meaning, lambda base, g, at, unit: _tuple_type(count), emit)
+
+
+def advance(count: int) -> Instruction:
+    """advance(offsets, g, at, i): each offset plus ``i`` strides; the strides are the geometry from ``at`` on."""
+
+    def meaning(offsets: Offsets, g: np.ndarray, at: int, i: int) -> Offsets:
+        return tuple(o + i * int(g[at + k]) for k, o in enumerate(offsets))
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        offsets, g, at, i = args
+        moved = []
+        for k in range(count):
+            stride = load_i64(b, g, b.add(at, index(k)))
+            moved.append(b.add(b.extract_value(offsets, k), b.mul(i, stride)))
+        return _pack(b, moved)
+
+    return operation("advance", meaning, lambda offsets, g, at, i: _tuple_type(count), emit)
+
+
+def zeros(count: int) -> Instruction:
+    """zeros(): ``count`` zero offsets."""
+    return operation("zeros",
+        lambda: (0,) * count,
+        lambda: _tuple_type(count),
+        lambda b, result, kinds, args: _pack(b, [index(0)] * count),
+    )
+
+
+# ---- maps
+
+
+def map_tile(lattice: Lattice, exprs: tuple[Expr, ...], inputs: int) -> Instruction:
+    """map_tile(p, offsets, g, count): store each expression of the first ``inputs`` operands to the operands after."""
+
+    def meaning(p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int) -> None:
+        args = [lattice.get(k, p, offsets, g, count) for k in range(inputs)]
+        results = [np.array(e.evaluate(args)) for e in exprs]
+        for k, result in enumerate(results):
+            lattice.put(inputs + k, result, p, offsets, g, count)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
+        p, offsets, g, count = args
+        access = lattice.emitter(b, p, offsets, g, count)
+        for _, r, c in access.each():
+            values = [access.load(k, r, c) for k in range(inputs)]
+            results = [emit_expr(b, e, values, lattice.lanes, lattice.target) for e in exprs]
+            for k, value in enumerate(results):
+                access.store(inputs + k, r, c, value)
+
+    return operation("map_tile", meaning, lambda p, offsets, g, count: types.void, emit)
+
+
+def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_operand: int) -> Instruction:
+    """store_tile(results, p, offsets, g, count): store ``expr`` of the tiles ``results`` and the operands ``extras``."""
+
+    def meaning(
+        results: Sequence[np.ndarray], p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int
+    ) -> None:
+        args = [*results, *(lattice.get(k, p, offsets, g, count) for k in extras)]
+        lattice.put(target_operand, expr.evaluate(args), p, offsets, g, count)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
+        results, p, offsets, g, count = args
+        access = lattice.emitter(b, p, offsets, g, count)
+        tiles = [b.extract_value(results, k) for k in range(len(kinds[0]))]
+        for n, r, c in access.each():
+            values = [b.extract_value(t, n) for t in tiles] + [access.load(k, r, c) for k in extras]
+            access.store(target_operand, r, c, emit_expr(b, expr, values, lattice.lanes, lattice.target))
+
+    return operation("store_tile", meaning, lambda results, p, offsets, g, count: types.void, emit)
+
+
+def map_results(lattice: Lattice, expr: Expr, inputs: int, stages: int) -> Instruction:
+    """map_results(results, p, offsets, g, count): store ``expr`` of the first ``inputs`` operands and of the
+    ``stages`` tiles ``results`` to the last operand."""
+    output = len(lattice.operands) - 1
+
+    def meaning(
+        results: Sequence[np.ndarray], p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int
+    ) -> None:
+        args = [*(lattice.get(k, p, offsets, g, count) for k in range(inputs)), *results[:stages]]
+        lattice.put(output, np.array(expr.evaluate(args)), p, offsets, g, count)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
+        results, p, offsets, g, count = args
+        access = lattice.emitter(b, p, offsets, g, count)
+        tiles = [b.extract_value(results, k) for k in range(stages)]
+        for n, r, c in access.each():
+            values = [access.load(k, r, c) for k in range(inputs)] + [b.extract_value(t, n) for t in tiles]
+            access.store(output, r, c, emit_expr(b, expr, values, lattice.lanes, lattice.target))
+
+    return operation("map_results", meaning, lambda results, p, offsets, g, count: types.void, emit)
+
+
+# ---- reductions
+
+COMBINE = {"sum": "add", "max": "max", "min": "min", "all": "and", "any": "or"}
+
+
+def identity(op: str, dtype: DType) -> float | int | bool:
+    """What a reduction starts from."""
+    if op in ("sum", "any"):
+        return 0.0 if dtype.kind == "f" else 0
+    if op == "all":
+        return True
+    largest = op in ("min", "argmin")
+    if dtype.kind == "f":
+        return np.inf if largest else -np.inf
+    if dtype is DType.BOOL:
+        return largest
+    info = np.iinfo(dtype.numpy)
+    return int(info.max if largest else info.min)
+
+
+def start(op: str, dtype: DType, rows: int, lanes: int) -> Instruction:
+    """start(): the accumulator of a reduction: a tuple of one tile, or of values and indices for arg-reductions."""
+    tiles = accumulator(op, dtype, rows, lanes)
+    firsts = [identity(op, dtype), 0][: len(tiles)]
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        return _struct(b, [t.constant(v) for t, v in zip(tiles, firsts, strict=True)])
+
+    def meaning() -> tuple[np.ndarray, ...]:
+        return tuple(t.full(v) for t, v in zip(tiles, firsts, strict=True))
+
+    return operation("start", meaning, lambda: types.Tuple(list(tiles)), emit)
+
+
+def accumulator(op: str, dtype: DType, rows: int, lanes: int) -> tuple[Tile, ...]:
+    """The types of a reduction's accumulator."""
+    value = Tile(dtype, rows, 1, lanes)
+    return (value, Tile(DType.I64, rows, 1, lanes)) if op.startswith("arg") else (value,)
+
+
+def _struct(b: ir.IRBuilder, values: Sequence[ir.Value]) -> ir.Value:
+    same = all(v.type == values[0].type for v in values)
+    kind = ir.ArrayType(values[0].type, len(values)) if same else ir.LiteralStructType([v.type for v in values])
+    result = ir.Constant(kind, ir.Undefined)
+    for k, value in enumerate(values):
+        result = b.insert_value(result, value, k)
+    return result
+
+
+def _combine_expr(op: str, dtype: DType) -> Expr:
+    return call(COMBINE[op], arg(0, dtype), arg(1, dtype))
+
+
+def _better(op: str, dtype: DType) -> Expr:
+    return call("gt" if op == "argmax" else "lt", arg(1, dtype), arg(0, dtype))
+
+
+def accumulate(
+    lattice: Lattice, op: str, expr: Expr, inputs: int, stages: int, horizontal: bool
+) -> Instruction:
+    """accumulate(acc, results, p, offsets, g, count, t): take in ``expr`` of the first ``inputs`` operands and of the
+    ``stages`` tiles ``results``. ``t`` numbers the element (its first lane, if ``horizontal``: lanes are elements)."""
+
+    def meaning(
+        acc: tuple[np.ndarray, ...], results: Sequence[np.ndarray], p: Sequence[np.ndarray], offsets: Offsets,
+        g: np.ndarray, count: int, t: int,
+    ) -> tuple[np.ndarray, ...]:
+        args = [*(lattice.get(k, p, offsets, g, count) for k in range(inputs)), *results[:stages]]
+        value = np.broadcast_to(expr.evaluate(args), acc[0].shape)
+        valid = np.arange(lattice.lanes) < count if horizontal and lattice.masked else np.bool_(True)
+        if len(acc) == 1:
+            return (np.where(valid, _combine_expr(op, expr.dtype).evaluate([acc[0], value]), acc[0]),)
+        better = _better(op, expr.dtype).evaluate([acc[0], value]) & valid
+        number = t + (np.arange(lattice.lanes) if horizontal else 0)
+        return np.where(better, value, acc[0]), np.where(better, number, acc[1])
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        acc, results, p, offsets, g, count, t = args
+        access = lattice.emitter(b, p, offsets, g, count)
+        tiles = [b.extract_value(results, k) for k in range(stages)]
+        parts = [b.extract_value(acc, k) for k in range(len(kinds[0]))]
+        keep = access.masks[0] if horizontal else None
+        for n, r, c in access.each():
+            values = [access.load(k, r, c) for k in range(inputs)] + [b.extract_value(tile, n) for tile in tiles]
+            old = [b.extract_value(part, n) for part in parts]
+            new = _take_in(b, lattice, op, expr, values, old, t, horizontal)
+            for k, value in enumerate(new):
+                value = value if keep is None else b.select(keep, value, old[k])
+                parts[k] = b.insert_value(parts[k], value, n)
+        return _struct(b, parts)
+
+    return operation("accumulate", meaning, lambda acc, results, p, offsets, g, count, t: acc, emit
+    )
+
+
+def _take_in(
+    b: ir.IRBuilder, lattice: Lattice, op: str, expr: Expr, values: Sequence[ir.Value], old: Sequence[ir.Value],
+    t: ir.Value, horizontal: bool,
+) -> list[ir.Value]:
+    lanes, target = lattice.lanes, lattice.target
+    if op == "sum" and expr.op == "mul" and expr.dtype.kind == "f":
+        x, y = (emit_expr(b, e, values, lanes, target) for e in expr.args)
+        return [fma(b, target, x, y, old[0])]
+    value = emit_expr(b, expr, values, lanes, target)
+    if len(old) == 1:
+        return [emit_expr(b, _combine_expr(op, expr.dtype), [old[0], value], lanes, target)]
+    better = emit_expr(b, _better(op, expr.dtype), [old[0], value], lanes, target)
+    vectors = Vectors(b, target, lanes)
+    number = vectors.strided_offsets(t, index(1)) if horizontal else vectors.splat(t)
+    return [b.select(better, value, old[0]), b.select(better, number, old[1])]
+
+
+def finish(op: str, dtype: DType, rows: int, lanes: int, target: Target, horizontal: bool) -> Instruction:
+    """finish(acc): the reduced tile of an accumulator; if ``horizontal``, every lane holds the result of all."""
+    tiles = accumulator(op, dtype, rows, lanes)
+
+    def meaning(acc: tuple[np.ndarray, ...]) -> np.ndarray:
+        if not horizontal:
+            return acc[-1]
+        parts = list(acc)
+        width = lanes
+        while width > 1:
+            width //= 2
+            low, high = [a[..., :width] for a in parts], [a[..., width : 2 * width] for a in parts]
+            parts = [np.asarray(v) for v in _merge_meaning(op, dtype, low, high)]
+        return np.broadcast_to(parts[-1], acc[-1].shape)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        out = ir.Constant(tiles[-1].llvm, ir.Undefined)
+        for n in range(rows):
+            parts = [b.extract_value(b.extract_value(args[0], k), n) for k in range(len(tiles))]
+            if horizontal:
+                parts = _fold_lanes(b, op, dtype, parts, lanes, target)
+            out = b.insert_value(out, parts[-1], n)
+        return out
+
+    return operation("finish", meaning, lambda acc: tiles[-1], emit)
+
+
+def _merge_exprs(op: str, dtype: DType) -> list[Expr]:
+    """Merging two accumulators, ($0[, $1]) and ($2[, $3]) or ($0) and ($1)."""
+    if not op.startswith("arg"):
+        return [_combine_expr(op, dtype)]
+    v, i, w, j = arg(0, dtype), arg(1, DType.I64), arg(2, dtype), arg(3, DType.I64)
+    better = call("gt" if op == "argmax" else "lt", w, v)
+    first = call("and", call("eq", w, v), call("lt", j, i))
+    take = call("or", better, first)
+    return [select(take, w, v), select(take, j, i)]
+
+
+def _merge_meaning(op: str, dtype: DType, low: list[np.ndarray], high: list[np.ndarray]) -> list[np.ndarray]:
+    return [e.evaluate([*low, *high]) for e in _merge_exprs(op, dtype)]
+
+
+def _fold_lanes(
+    b: ir.IRBuilder, op: str, dtype: DType, parts: list[ir.Value], lanes: int, target: Target
+) -> list[ir.Value]:
+    width = lanes
+    while width > 1:
+        half = width // 2
+        low = [_lanes(b, v, range(half)) for v in parts]
+        high = [_lanes(b, v, range(half, width)) for v in parts]
+        parts = [emit_expr(b, e, [*low, *high], half, target) for e in _merge_exprs(op, dtype)]
+        width = half
+    return [_lanes(b, v, [0] * lanes) for v in parts]
+
+
+def _lanes(b: ir.IRBuilder, vector: ir.Value, lanes: Sequence[int]) -> ir.Value:
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
+    return b.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+
+
+def splat_integer(dtype: DType, lanes: int, target: Target) -> Instruction:
+    """splat_integer(i): a tile of one vector whose elements are ``i`` converted to ``dtype``."""
+    tile = Tile(dtype, 1, 1, lanes)
+    convert = cast(arg(0, DType.I64), dtype)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        vector = emit_expr(b, convert, [Vectors(b, target, lanes).splat(args[0])], lanes, target)
+        return b.insert_value(ir.Constant(tile.llvm, ir.Undefined), vector, 0)
+
+    return operation("splat_integer", lambda i: tile.full(i), lambda i: tile, emit)
+
+
+# ---- contractions
+
+
+def zero_tile(tile: Tile) -> Instruction:
+    """zero_tile(): an accumulator of zeros."""
+    return operation("zero_tile", lambda: tile.full(0), lambda: tile, lambda b, result, kinds, args: tile.constant(0.0)
+    )
+
+
+def outer(tile: Tile, target: Target) -> Instruction:
+    """outer(acc, x, xo, rs, w, wo): acc[r, c, l] += x[xo + r * rs] * w[wo + c * lanes + l]."""
+    rows, cols, lanes = tile.rows, tile.cols, tile.lanes
+
+    def meaning(acc: np.ndarray, x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int) -> np.ndarray:
+        column = x[xo + np.arange(rows) * rs]
+        row = w[wo : wo + cols * lanes].reshape(cols, lanes)
+        return acc + column[:, None, None] * row
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        acc, x, xo, rs, w, wo = args
+        vectors = Vectors(b, target, lanes)
+        x, w = b.gep(x, [xo], inbounds=True), b.gep(w, [wo], inbounds=True)
+        kind = tile.llvm.element
+        right = [
+            b.load(b.bitcast(b.gep(w, [index(c * lanes)], inbounds=True), kind.as_pointer()), align=tile.dtype.size)
+            for c in range(cols)
+        ]
+        for r in range(rows):
+            left = vectors.splat(b.load(b.gep(x, [b.mul(rs, index(r))], inbounds=True), align=tile.dtype.size))
+            for c in range(cols):
+                n = r * cols + c
+                acc = b.insert_value(acc, fma(b, target, left, right[c], b.extract_value(acc, n)), n)
+        return acc
+
+    return operation("outer", meaning, lambda acc, x, xo, rs, w, wo: tile, emit)
+
+
+# ---- indices
+
+
+def checked_index(check: bool) -> Instruction:
+    """checked_index(i, n, flag): ``i`` clamped to 0 .. n-1; if ``check``, an ``i`` outside also sets the error flag."""
+
+    def meaning(i: int, n: int, flag: np.ndarray) -> int:
+        if check and not 0 <= i < n:
+            flag[0] = INDEX_ERROR
+        return min(max(i, 0), n - 1)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        i, n, flag = args
+        if check:
+            with b.if_then(b.icmp_unsigned(">=", i, n), likely=False):
+                b.store(ir.Constant(ir.IntType(32), INDEX_ERROR), flag, align=4)
+        zero, last = index(0), b.sub(n, index(1))
+        i = b.select(b.icmp_signed("<", i, zero), zero, i)
+        return b.select(b.icmp_signed(">", i, last), last, i)
+
+    return operation("checked_index", meaning, lambda i, n, flag: INT, emit)
+
+
+INDEX_ERROR = 1
+"""The error code of an index outside its range."""
+
+
+def load_index() -> Instruction:
+    """load_index(q, offset): an I64 element as an integer."""
+    return operation("load_index",
+        lambda q, offset: int(q[offset]),
+        lambda q, offset: INT,
+        lambda b, result, kinds, args: b.load(b.gep(args[0], [args[1]], inbounds=True), align=8),
+    )
+
+
+def gather_tile(lattice: Lattice, check: bool) -> Instruction:
+    """gather_tile(p, offsets, g, count, n, stride): operands are index, x, out, flag; per lane, out = x[clamped index *
+    stride], the index I64; if ``check``, an index outside 0 .. n-1 sets the error flag."""
+    operands = lattice.operands
+
+    def meaning(p: Any, offsets: Offsets, g: np.ndarray, count: int, n: int, stride: int) -> None:
+        places, valid = lattice.places(1, offsets, g, count)
+        numbers = lattice.get(0, p, offsets, g, count)
+        if check and ((numbers < 0) | (numbers >= n))[valid].any():
+            p[3][0] = INDEX_ERROR
+        places = places + np.clip(numbers, 0, n - 1) * stride
+        result = np.zeros(places.shape, operands[1].dtype.numpy)
+        result[valid] = p[1][places[valid]]
+        lattice.put(2, result, p, offsets, g, count)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
+        p, offsets, g, count, n, stride = args
+        access = lattice.emitter(b, p, offsets, g, count)
+        vectors, mask = access.vectors, access.masks[0]
+        numbers = access.load(0, 0, 0)
+        size = vectors.splat(n)
+        zero, last = vectors.splat(index(0)), vectors.splat(b.sub(n, index(1)))
+        if check:
+            outside = b.icmp_unsigned(">=", numbers, size)
+            outside = outside if mask is None else b.and_(outside, mask)
+            bits = b.bitcast(outside, ir.IntType(lattice.lanes))
+            with b.if_then(b.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), likely=False):
+                b.store(ir.Constant(ir.IntType(32), INDEX_ERROR), b.extract_value(p, 3), align=4)
+        numbers = b.select(b.icmp_signed("<", numbers, zero), zero, numbers)
+        numbers = b.select(b.icmp_signed(">", numbers, last), last, numbers)
+        step = load_i64(b, g, index(lattice.lane_at + 1))
+        places = b.add(vectors.strided_offsets(b.extract_value(offsets, 1), step), b.mul(numbers, vectors.splat(stride)))
+        value = vectors.gather(b.extract_value(p, 1), places, operands[1].dtype, mask)
+        access.store(2, 0, 0, value)
+
+    return operation("gather_tile", meaning, lambda p, offsets, g, count, n, stride: types.void, emit)

@@ -1,0 +1,97 @@
+"""Matrix products and convolutions: outer products accumulated in a register tile, with an expression at the store.
+
+The weights are packed in panels of ``cols`` vectors of outputs: (groups, panel, reduced..., cols * lanes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.target import Target
+from nnefc.ir.expr import Expr
+from nnefc.ir.types import DType
+
+
+@dataclass(frozen=True)
+class ContractKernel(KernelSpec):
+    """``operands`` are x, the packed weights, the extras and the output; the last operand's offset counts its lanes.
+
+    A unit is one index of the ``outer`` loops, among them the panel. In it, ``rows`` neighbours (pixels) make a tile,
+    the last tile overlapping the one before. Rows must not be fewer than ``rows``. ``reduced`` counts the
+    reduced dimensions beside the innermost, whose step in x is ``unit`` or in the geometry.
+
+    Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it; strides per operand along rows and
+    lanes; per outer loop its extent and strides for the operands and for the number of the first output; per outer
+    reduced loop its extent and x's stride.
+    """
+
+    family: ClassVar[str] = "contract"
+    final: Expr
+    operands: tuple[Operand, ...]
+    outer: int
+    reduced: int
+    unit: bool
+    rows: int
+    cols: int
+    lanes: int
+    full: bool
+    tail: bool
+
+    def pointers(self) -> tuple[DType, ...]:
+        return tuple(o.dtype for o in self.operands)
+
+    def build(self, target: Target) -> Callable[..., Any]:
+        from nnefc.codegen import instructions as i
+        from nnefc.codegen.device import device
+        from nnefc.codegen.tile import Lattice, Tile
+
+        count, lanes, rows, cols, unit_step = len(self.operands), self.lanes, self.rows, self.cols, self.unit
+        full, tail, width = self.full, self.tail, cols * lanes
+        row_at, lane_at, outer_at = 5, 5 + count, 5 + 2 * count
+        reduced_at = outer_at + self.outer * (count + 2)
+        tile = Tile(self.operands[0].dtype, rows, cols, lanes)
+        geometry, advance = i.geometry, i.advance(count)
+        start, move = i.zeros(count + 1), i.unit_offsets(count + 1, self.outer)
+        step = i.unit_offsets(1, self.reduced)
+        zero, outer = i.zero_tile(tile), i.outer(tile, target)
+
+        @device
+        def product(p: Any, offsets: Any, g: Any) -> Any:
+            acc = zero()
+            w = offsets[1]
+            inner, row_step = geometry(g, 3), geometry(g, row_at)
+            for a in range(geometry(g, 2)):
+                x = step((offsets[0],), g, reduced_at, a)[0]
+                for _ in range(inner):
+                    acc = outer(acc, p[0], x, row_step, p[1], w)
+                    x += 1 if unit_step else geometry(g, 4)
+                    w += width
+            return acc
+
+        def store(masked: bool) -> Any:
+            lattice = Lattice(target, self.operands, rows, cols, lanes, row_at, lane_at, masked)
+            return i.store_tile(lattice, self.final, range(2, count - 1), count - 1)
+
+        whole, part = store(False), store(True)
+
+        def kernel(p: Any, g: Any, begin: int, end: int) -> None:
+            m, outputs = geometry(g, 0), geometry(g, 1)
+            for unit in range(begin, end):
+                place = move(start(), g, outer_at, unit)
+                valid = outputs - place[count]
+                for r in range(0, m, rows):
+                    offsets = advance(place[:count], g, row_at, min(r, m - rows))
+                    acc = product(p, offsets, g)
+                    if not tail:
+                        whole((acc,), p, offsets, g, width)
+                    elif not full:
+                        part((acc,), p, offsets, g, valid)
+                    elif valid >= width:
+                        whole((acc,), p, offsets, g, width)
+                    else:
+                        part((acc,), p, offsets, g, valid)
+
+        return kernel

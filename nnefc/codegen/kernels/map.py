@@ -1,0 +1,65 @@
+"""Elementwise kernels: an expression over strided tensors, vectors along one dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.target import Target
+from nnefc.ir.expr import Expr
+from nnefc.ir.types import DType
+
+
+@dataclass(frozen=True)
+class MapKernel(KernelSpec):
+    """``operands`` are the ``inputs`` inputs, then one output per expression.
+
+    A unit is one index of the ``dims`` outer dimensions; in it, all rows and lanes are done. Geometry: rows, lanes;
+    then per operand its row strides, its lane strides; then per outer dimension its extent and the operands' strides.
+    ``full`` and ``tail`` say whether there are whole vectors and a last partial one.
+    """
+
+    family: ClassVar[str] = "map"
+    exprs: tuple[Expr, ...]
+    operands: tuple[Operand, ...]
+    inputs: int
+    dims: int
+    lanes: int
+    full: bool
+    tail: bool
+
+    def pointers(self) -> tuple[DType, ...]:
+        return tuple(o.dtype for o in self.operands)
+
+    def build(self, target: Target) -> Callable[..., Any]:
+        from nnefc.codegen import instructions as i
+        from nnefc.codegen.tile import Lattice
+
+        count, lanes, full, tail = len(self.operands), self.lanes, self.full, self.tail
+        row_at, lane_at, outer_at = 2, 2 + count, 2 + 2 * count
+        geometry, advance = i.geometry, i.advance(count)
+        start, move = i.zeros(count), i.unit_offsets(count, self.dims)
+
+        def tile(masked: bool) -> Any:
+            return i.map_tile(
+                Lattice(target, self.operands, 1, 1, lanes, row_at, lane_at, masked), self.exprs, self.inputs
+            )
+
+        whole, part = tile(False), tile(True)
+
+        def kernel(p: Any, g: Any, begin: int, end: int) -> None:
+            rows, n = geometry(g, 0), geometry(g, 1)
+            for unit in range(begin, end):
+                place = move(start(), g, outer_at, unit)
+                for r in range(rows):
+                    row = advance(place, g, row_at, r)
+                    if full:
+                        for x in range(0, n - lanes + 1, lanes):
+                            whole(p, advance(row, g, lane_at, x), g, lanes)
+                    if tail:
+                        rest = n % lanes
+                        part(p, advance(row, g, lane_at, n - rest), g, rest)
+
+        return kernel
