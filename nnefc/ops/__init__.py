@@ -1,3 +1,22 @@
-"""The operations of NNEF: declarations (``stdlib.nnef``), shape rules, NumPy meanings, lowerings; a file per family."""
+"""The operations of NNEF: declarations (``stdlib.nnef``), shape rules, NumPy meanings and lowerings, a file per family.
+
+Importing the package registers them all.
+"""
 
 from __future__ import annotations
+
+from nnefc.ops import contract, elementwise, move, norm, quantized, reduce, resample, roi, shape, variables, window
+
+__all__ = [
+    "contract",
+    "elementwise",
+    "move",
+    "norm",
+    "quantized",
+    "reduce",
+    "resample",
+    "roi",
+    "shape",
+    "variables",
+    "window",
+]

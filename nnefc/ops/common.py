@@ -1,4 +1,4 @@
-"""Shape rules that several families share: broadcasting from the leading dimension, axes, arrays of integers, limits."""
+"""Shape rules that several families share: broadcasting from the first dimension, axes, arrays of integers, limits."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ MAX_VOLUME = 2**40
 """The most elements that a tensor may have."""
 MAX_OUTPUTS = 2**16
 """The most tensors that one operation may return."""
+_SHOWN = 16
 
 
 def shape_text(shape: Sequence[Any]) -> str:
-    """A shape, or another array of an operation, as NNEF writes it: ``[1,3,8]``."""
-    return "[" + ",".join(shape_text(i) if isinstance(i, (tuple, list)) else str(i) for i in shape) + "]"
+    """A shape, or another array of an operation, as NNEF writes it: ``[1,3,8]``. A long one is cut short."""
+    items = [shape_text(i) if isinstance(i, (tuple, list)) else str(i) for i in shape[:_SHOWN]]
+    return "[" + ",".join(items) + (",...]" if len(shape) > _SHOWN else "]")
 
 
 def tensor(dtype: DType, shape: Sequence[int], what: str = "the result") -> TensorType:
@@ -40,8 +42,8 @@ def tensor(dtype: DType, shape: Sequence[int], what: str = "the result") -> Tens
 
 
 def broadcast_shape(shapes: Sequence[Sequence[int]], names: Sequence[str]) -> tuple[int, ...]:
-    """The shape that operands take together: dimensions are aligned from the first one, missing trailing ones are 1, and
-    a dimension of extent 1 is repeated (NNEF 1.0.5, 4.2.2). Raises InvalidModelError naming the operands that differ."""
+    """The shape that operands take together: dimensions are aligned from the first one, missing trailing ones are 1,
+    and an extent of 1 is repeated (NNEF 1.0.5, 4.2.2). Raises InvalidModelError naming the operands that differ."""
     rank = max((len(s) for s in shapes), default=0)
     result = []
     for axis in range(rank):
@@ -106,20 +108,20 @@ def integer(attrs: Attrs, name: str) -> int:
 
 
 def integers(attrs: Attrs, name: str, lengths: Sequence[int] | None = None, why: str = "") -> tuple[int, ...]:
-    """An attribute that is an array of integers. Raises InvalidModelError unless it is one and has one of ``lengths``."""
+    """An attribute that is an array of integers. Raises InvalidModelError unless it is, of one of ``lengths``."""
     value = attrs[name]
     require(isinstance(value, tuple), f"{name} = {value!r} must be an array of integers")
     for item in value:
         require(isinstance(item, int) and not isinstance(item, bool), f"{name} contains {item!r}; it must be integers")
     if lengths is not None:
         wanted = " or ".join(map(str, dict.fromkeys(lengths)))
-        require(len(value) in lengths, f"{name} = {shape_text(value)} has {len(value)} items; it must have {wanted}{why}")
+        require(
+            len(value) in lengths, f"{name} = {shape_text(value)} has {len(value)} items; it must have {wanted}{why}"
+        )
     return tuple(value)
 
 
-def pairs(
-    attrs: Attrs, name: str, lengths: Sequence[int] | None = None, why: str = ""
-) -> tuple[tuple[int, int], ...]:
+def pairs(attrs: Attrs, name: str, lengths: Sequence[int] | None = None, why: str = "") -> tuple[tuple[int, int], ...]:
     """An attribute that is an array of pairs of integers. Raises InvalidModelError like ``integers``."""
     value = attrs[name]
     require(isinstance(value, tuple), f"{name} = {value!r} must be an array of pairs of integers")
@@ -129,7 +131,9 @@ def pairs(
         require(good, f"{name} contains {item!r}; each item must be a pair of integers")
     if lengths is not None:
         wanted = " or ".join(map(str, dict.fromkeys(lengths)))
-        require(len(value) in lengths, f"{name} = {shape_text(value)} has {len(value)} items; it must have {wanted}{why}")
+        require(
+            len(value) in lengths, f"{name} = {shape_text(value)} has {len(value)} items; it must have {wanted}{why}"
+        )
     return tuple(value)
 
 
@@ -156,7 +160,7 @@ def require_kind(type_: TensorType, kinds: str, name: str) -> None:
 
 
 def common_dtype(types: Sequence[TensorType], names: Sequence[str], kinds: str = "fiub") -> DType:
-    """The one element type that all operands have. Raises InvalidModelError where they differ or are of no such kind."""
+    """The one element type of all operands. Raises InvalidModelError where they differ or are of no such kind."""
     for type_, name in zip(types, names, strict=True):
         require_kind(type_, kinds, name)
         require(
@@ -172,8 +176,8 @@ def accumulator(dtype: np.dtype) -> np.dtype:
 
 
 def border_index(border: str, index: np.ndarray, extent: int) -> np.ndarray:
-    """Where the extended input is read (NNEF 1.0.5, 4.3, border modes): indices in ``[0, extent)``, or -1 where there is
-    nothing ('constant' and 'ignore'). Reflections further out than the input reaches bounce to and fro."""
+    """Where the extended input is read (NNEF 1.0.5, 4.3, border modes): indices in ``[0, extent)``, or -1 where there
+    is nothing ('constant' and 'ignore'). Reflections further out than the input reaches bounce to and fro."""
     inside = (index >= 0) & (index < extent)
     if border in ("constant", "ignore"):
         return np.where(inside, index, -1)
