@@ -67,7 +67,7 @@ def instruction(define: Callable[..., Any]) -> Callable[[Callable[..., Any]], In
     """Decorate the Python meaning of an instruction with its emission.
 
     ``define(typing_context, *types)`` is called while Numba types a kernel, as the function under Numba's
-    ``@intrinsic`` is: it returns ``(signature, emit)``, with ``emit(context, builder, signature, args)`` giving the LLVM
-    value, or None where the types do not suit. It may import Numba in its body.
+    ``@intrinsic`` is: it returns ``(signature, emit)``, with ``emit(context, builder, signature, args)`` giving the
+    LLVM value, or None where the types do not suit. It may import Numba in its body.
     """
     return lambda meaning: Instruction(meaning, define)

@@ -80,6 +80,8 @@ class _Codegen(CPUCodegen):
 class _Context(cpu.CPUContext):
     """Numba's CPU context without its run-time library."""
 
+    _internal_codegen: Any
+
     def init(self) -> None:
         super().init()
         self._internal_codegen = _Codegen("nnefc")
@@ -103,7 +105,7 @@ def _contexts() -> tuple[Any, Any]:
 
 
 def _flags(inline: bool) -> compiler.Flags:
-    flags = compiler.Flags()
+    flags: Any = compiler.Flags()
     flags.no_compile = True
     flags.no_cpython_wrapper = True
     flags.no_cfunc_wrapper = True
@@ -174,8 +176,8 @@ def _collect(library: _Library) -> Iterable[str]:
 
 
 def _retarget(text: str, triple: str, layout: str) -> str:
-    text = re.sub(r'^target triple = .*$', f'target triple = "{triple}"', text, flags=re.MULTILINE)
-    text = re.sub(r'^target datalayout = .*$', f'target datalayout = "{layout}"', text, flags=re.MULTILINE)
+    text = re.sub(r"^target triple = .*$", f'target triple = "{triple}"', text, flags=re.MULTILINE)
+    text = re.sub(r"^target datalayout = .*$", f'target datalayout = "{layout}"', text, flags=re.MULTILINE)
     return re.sub(r'"target-(cpu|features)"="[^"]*"', "", text)
 
 
