@@ -65,7 +65,7 @@ class TreeBuilder(Transformer_NonRecursive):  # type: ignore[type-arg]
         return [ast.Extension(location, words) for group in c[1:] for location, words in group]
 
     def words(self, c: list[Token]) -> list[tuple[Location, tuple[str, ...]]]:
-        if all(re.match("(KHR|EXT)_", word) for word in c):
+        if all(re.match("[A-Z]+_", word) for word in c):
             return [(self.at(word), (str(word),)) for word in c]
         return [(self.at(c[0]), tuple(map(str, c)))]
 
