@@ -104,6 +104,11 @@ def _contexts() -> tuple[Any, Any]:
     return typing_context, target_context
 
 
+def prepare() -> None:
+    """Do what the first kernel would else wait for: load Numba's typing rules and lowerings."""
+    _contexts()
+
+
 def _flags(inline: bool) -> compiler.Flags:
     flags: Any = compiler.Flags()
     flags.no_compile = True

@@ -1,4 +1,4 @@
-"""Object files: made from LLVM IR by LLVM's pipeline, looked into, linked to a shared library, loaded into this process."""
+"""Object files: made from LLVM IR, looked into, linked to a shared library, loaded into this process."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from nnefc.errors import NnefcError, UnsupportedError
 
 RUNTIME_SYMBOLS = frozenset({"memcpy", "memset", "memmove"})
 """What generated code may leave for the C library to define: LLVM turns loops into calls of these."""
+
+LIBC_SYMBOLS = RUNTIME_SYMBOLS | {"syscall"}
+"""What a whole model may leave undefined: its thread pool blocks and wakes by system calls."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,16 @@ class LoadedObjects:
 
 
 def _functions(objects: Sequence[bytes]) -> frozenset[str]:
-    """The functions that objects define together. Raises NnefcError if they need more than RUNTIME_SYMBOLS besides."""
+    """The functions that objects define together. Raises NnefcError if they need more than LIBC_SYMBOLS besides."""
     functions = frozenset(name for data in objects for name in defined_functions(data))
-    missing = {name for data in objects for name in undefined_symbols(data)} - functions - RUNTIME_SYMBOLS
+    missing = {name for data in objects for name in undefined_symbols(data)} - functions - LIBC_SYMBOLS
     if missing:
         raise NnefcError(f"compiled code needs undefined symbols: {', '.join(sorted(missing))}")
     return functions
 
 
 def load_objects(objects: Sequence[bytes]) -> LoadedObjects:
-    """Load ELF objects for this process's CPU and bind their symbols to each other and to RUNTIME_SYMBOLS.
+    """Load ELF objects for this process's CPU and bind their symbols to each other and to LIBC_SYMBOLS.
 
     Raises NnefcError if one is missing or defined twice.
     """
@@ -130,7 +133,7 @@ def load_objects(objects: Sequence[bytes]) -> LoadedObjects:
 def link_shared(objects: Sequence[bytes], path: str | os.PathLike[str], target: Target, exports: Sequence[str]) -> None:
     """Link ELF objects to a stripped shared library whose only visible symbols are ``exports``.
 
-    Equal input gives equal bytes with the same linker. No C library is linked in: RUNTIME_SYMBOLS are found in the
+    Equal input gives equal bytes with the same linker. No C library is linked in: LIBC_SYMBOLS are found in the
     process that loads it. Raises UnsupportedError, saying what to install, where there is no linker for the target, and
     NnefcError if a symbol is missing.
     """
