@@ -8,6 +8,7 @@ stay for the next ones, and end when idle, with this process, or when its end of
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import pickle
@@ -20,7 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from nnefc.codegen import cache as kernel_cache
 from nnefc.codegen.objectfile import KernelObject
@@ -57,9 +58,11 @@ class _Worker:
         self.answers = cast(BinaryIO, self.process.stdout)
 
     def send(self, spec: KernelSpec, target: Target) -> None:
-        """Ask for a kernel. Raises BrokenPipeError if the worker has ended."""
+        """Ask for a kernel. That the worker has ended is noticed when the answer is read."""
+        request = pickle.dumps((spec, target, kernel_cache.symbol(spec, target)), protocol=5)
         self.busy = spec
-        write_message(self.requests, pickle.dumps((spec, target, kernel_cache.symbol(spec, target)), protocol=5))
+        with contextlib.suppress(BrokenPipeError):
+            write_message(self.requests, request)
 
     def receive(self) -> KernelObject | None:
         """The kernel asked for, or None if the worker had ended of idleness just before.
@@ -94,10 +97,8 @@ class _Worker:
     def forget(self) -> None:
         """Close this process's ends of the pipes."""
         for stream in (self.requests, self.answers, self.messages):
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                continue
 
 
 class _Pool:
@@ -196,8 +197,9 @@ def _compile(
         try:
             while missing or active:
                 while missing and len(active) < jobs:
-                    worker = _assign(missing.popleft(), target)
+                    worker = _pool.take()
                     active.add(worker)
+                    worker.send(missing.popleft(), target)
                     selector.register(worker.answers, selectors.EVENT_READ, worker)
                 for ready, _ in selector.select():
                     worker, spec = ready.data, ready.data.busy
@@ -209,23 +211,9 @@ def _compile(
                         active.remove(worker)
                         _pool.give(worker)
                     if kernel is None:
-                        missing.appendleft(spec)
+                        missing.append(spec)
                     else:
                         finish(spec, kernel)
         finally:
             for worker in active:
                 worker.close(kill=True)
-
-
-def _assign(spec: KernelSpec, target: Target) -> _Worker:
-    """A worker that is busy with a spec."""
-    while True:
-        worker = _pool.take()
-        try:
-            worker.send(spec, target)
-            return worker
-        except BrokenPipeError:
-            worker.close()
-        except BaseException:
-            worker.close(kill=True)
-            raise
