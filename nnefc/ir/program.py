@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Self
+
 
 import numpy as np
 
@@ -255,6 +257,19 @@ class Call:
     def writes(self) -> tuple[View, ...]:
         """Every view that is written."""
         raise TypeError(type(self).__name__)
+
+    def with_views(self, function: Callable[[View], View]) -> Self:
+        """The call with every view ``v`` replaced by ``function(v)``, of the same shape."""
+        changes: dict[str, object] = {}
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, View):
+                changes[f.name] = function(value)
+            elif isinstance(value, tuple) and value and all(isinstance(v, View) for v in value):
+                changes[f.name] = tuple(function(v) for v in value)
+            elif isinstance(value, Call):
+                changes[f.name] = value.with_views(function)
+        return replace(self, **changes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
