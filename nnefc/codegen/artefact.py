@@ -1,0 +1,293 @@
+"""From a launch plan and its kernels to what a user calls: a model in this process, or a package on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import keyword
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from string import Template
+from typing import TypeVar
+
+from nnefc.codegen.driver import emit_driver
+from nnefc.codegen.header import header_text, plain
+from nnefc.codegen.objectfile import KernelObject, link_shared, load_objects
+from nnefc.codegen.pool import emit_pool, pool_symbols
+from nnefc.codegen.spec import KernelSpec, Launch, LaunchPlan
+from nnefc.codegen.target import Target
+from nnefc.errors import InvalidModelError, Location, UnsupportedError
+from nnefc.ir.types import DType, TensorType
+from nnefc.runtime import Code, Model, PackageError, PlatformError, Port, manifest, package
+from nnefc.runtime.memory import ALIGNMENT, aligned
+
+_T = TypeVar("_T")
+
+MAX_THREADS = 256
+"""The most threads that a call is divided over."""
+
+_INIT = Template('''\
+"""$name: a neural network compiled by nnefc $version for $cpu.
+
+    import $name
+    $results = $name($arguments)
+
+$ports
+
+``model`` has the rest: ``model.inputs``, ``model.outputs``, ``model.reset()``, ``model.threads``.
+"""
+
+import os
+import sys
+import types
+
+from ._runtime import load
+
+model = load(os.path.dirname(__file__))
+
+
+class _Callable(types.ModuleType):
+    __call__ = staticmethod(model.__call__)
+
+
+sys.modules[__name__].__class__ = _Callable
+''')
+
+
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """A compiled model, ready to be loaded or written: its plan, the kernels by instance, and its ports."""
+
+    name: str
+    plan: LaunchPlan
+    kernels: Mapping[KernelSpec, KernelObject]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    target: Target
+
+    @property
+    def max_threads(self) -> int:
+        """How many threads can share the work."""
+        if not self.plan.parallel:
+            return 1
+        units = (s.units for s in self.plan.steps if isinstance(s, Launch) and not s.serial)
+        return min(MAX_THREADS, max(units, default=1))
+
+    def objects(self, name: str) -> list[bytes]:
+        """All object files of the model, its functions being called ``name_run`` and so on; kernels first."""
+        parallel = self.max_threads > 1
+        plan = replace(self.plan, parallel=parallel)
+        symbols = {spec: self.kernels[spec].symbol for spec in plan.specs()}
+        kernels = {self.kernels[spec].symbol: self.kernels[spec].object for spec in plan.specs()}
+        pool = [emit_pool(name, self.target)] if parallel else []
+        return [*kernels.values(), emit_driver(plan, symbols, name, self.target), *pool]
+
+
+def assemble(
+    name: str,
+    plan: LaunchPlan,
+    kernels: Mapping[KernelSpec, KernelObject],
+    inputs: Iterable[tuple[str, TensorType]],
+    outputs: Iterable[tuple[str, TensorType]],
+    target: Target,
+) -> Artefact:
+    """The artefact of a plan whose INPUT and OUTPUT spaces are the given tensors, in order.
+
+    Raises UnsupportedError for a port whose element type NumPy does not have.
+    """
+    if plan.weights.ctypes.data % ALIGNMENT:
+        weights = aligned(plan.weights.nbytes)
+        weights[:] = plan.weights
+        plan = replace(plan, weights=weights)
+    ports = [tuple(_port(name, type_) for name, type_ in side) for side in (inputs, outputs)]
+    return Artefact(name, plan, kernels, ports[0], ports[1], target)
+
+
+def _port(name: str, type_: TensorType) -> Port:
+    if type_.dtype is DType.BF16:
+        raise UnsupportedError(f"{name!r} has element type bf16, which NumPy does not have")
+    return Port(name, type_.dtype.numpy, type_.extents)
+
+
+def load_artefact(artefact: Artefact, threads: int | None = None) -> Model:
+    """The model in this process; ``threads`` as for :class:`Model`.
+
+    Raises UnsupportedError if this CPU cannot run it.
+    """
+    artefact.target.check_host()
+    name = artefact.name if artefact.name.isidentifier() and artefact.name.isascii() else "model"
+    handle = load_objects(artefact.objects(name))
+    plan = artefact.plan
+    code = Code(
+        name,
+        artefact.inputs,
+        artefact.outputs,
+        plan.weights,
+        plan.arena_size,
+        plan.state_size,
+        plan.state_init,
+        artefact.max_threads,
+        handle.address,
+        handle,
+    )
+    return Model(code, threads)
+
+
+def write_package(artefact: Artefact, directory: str | os.PathLike[str]) -> None:
+    """Write the model as an importable package; the folder's name becomes the package's.
+
+    The folder appears whole or not at all. It may exist if it is empty or holds a package and nothing else. Equal
+    artefacts give equal bytes. Raises ValueError if its name is none that Python could import, FileExistsError if it
+    holds something else, and UnsupportedError if there is no linker.
+    """
+    name = package_name(directory)
+    final = Path(os.path.realpath(directory))
+    _check_replaceable(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    stem = f".{final.name}.{secrets.token_hex(6)}"
+    new, old = final.with_name(f"{stem}.new"), final.with_name(f"{stem}.old")
+    try:
+        _write_files(artefact, name, new)
+        if final.exists():
+            final.rename(old)
+        try:
+            new.rename(final)
+        except OSError:
+            if old.exists():
+                old.rename(final)
+            raise
+    finally:
+        for leftover in (new, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def package_name(directory: str | os.PathLike[str]) -> str:
+    """The name under which Python would import a folder. Raises ValueError if it could not, or takes another module."""
+    name = Path(os.path.abspath(directory)).name
+    if not (name.isascii() and name.isidentifier()) or keyword.iskeyword(name):
+        raise ValueError(f"{name!r} cannot be imported: the folder of a package is named by a Python identifier")
+    if name in sys.stdlib_module_names or name in ("numpy", "nnefc"):
+        raise ValueError(f"a package named {name!r} would hide the module of that name")
+    return name
+
+
+def _check_replaceable(directory: Path) -> None:
+    """Raises FileExistsError if there is anything but an empty folder or an unaltered list of a package's files."""
+    if not os.path.lexists(directory):
+        return
+    if not directory.is_dir():
+        raise FileExistsError(f"{directory} exists and is no folder")
+    present = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if not p.is_dir() or p.is_symlink()}
+    if not present:
+        return
+    try:
+        listed = {manifest.FILE, *manifest.read(str(directory)).files}
+    except PackageError as e:
+        raise FileExistsError(f"{directory} exists and holds no compiled package ({e})") from e
+    foreign = sorted(p for p in present - listed if "__pycache__" not in p.split("/"))
+    if foreign:
+        raise FileExistsError(f"{directory} holds files that are not of the package: {', '.join(foreign[:5])}")
+
+
+def _write_files(artefact: Artefact, name: str, directory: Path) -> None:
+    plan, target = artefact.plan, artefact.target
+    directory.mkdir()
+    library = directory / f"{name}.so"
+    symbols = [f"{name}_run", *(pool_symbols(name) if artefact.max_threads > 1 else ())]
+    link_shared(artefact.objects(name), library, target, symbols)
+    plan.weights.tofile(directory / "weights.bin")
+    header = header_text(name, plan, artefact.inputs, artefact.outputs, target, artefact.max_threads)
+    (directory / f"{name}.h").write_text(header)
+    (directory / "__init__.py").write_text(_init_text(artefact, name))
+    _copy_runtime(directory / "_runtime")
+    files = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
+    content = _manifest_content(artefact, name) | {"files": {f: _entry(directory / f) for f in files}}
+    (directory / manifest.FILE).write_bytes(manifest.encode(content))
+
+
+def _copy_runtime(directory: Path) -> None:
+    directory.mkdir()
+    for source in sorted(Path(package.__file__).parent.glob("*.py")):
+        (directory / source.name).write_bytes(source.read_bytes())
+
+
+def _init_text(artefact: Artefact, name: str) -> str:
+    ports = [f"    {role} {plain(str(p.name))}: {p.dtype}{list(p.shape)}" for role, p in _roles(artefact)]
+    return _INIT.substitute(
+        name=name,
+        version=_version("nnefc"),
+        cpu=artefact.target,
+        arguments=", ".join(f"x{i}" if i else "x" for i in range(len(artefact.inputs))),
+        results=", ".join(f"y{i}" if i else "y" for i in range(len(artefact.outputs))),
+        ports="\n".join(ports),
+    )
+
+
+def _roles(artefact: Artefact) -> list[tuple[str, Port]]:
+    return [("input", p) for p in artefact.inputs] + [("output", p) for p in artefact.outputs]
+
+
+def _manifest_content(artefact: Artefact, name: str) -> dict[str, object]:
+    plan, target = artefact.plan, artefact.target
+    return {
+        "format": manifest.FORMAT,
+        "name": name,
+        "inputs": [_port_content(p) for p in artefact.inputs],
+        "outputs": [_port_content(p) for p in artefact.outputs],
+        "target": {
+            "triple": target.triple,
+            "machine": target.arch,
+            "cpu": target.cpu,
+            "features": list(target.features),
+            "cpu_flags": list(target.cpu_flags),
+        },
+        "memory": {"arena": plan.arena_size, "state": plan.state_size, "state_init": plan.state_init},
+        "max_threads": artefact.max_threads,
+        "versions": {tool: _version(tool) for tool in ("nnefc", "numba", "llvmlite")},
+    }
+
+
+def _port_content(port: Port) -> dict[str, object]:
+    return {"name": port.name, "dtype": port.dtype.name, "shape": list(port.shape)}
+
+
+def _entry(path: Path) -> dict[str, object]:
+    data = path.read_bytes()
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _version(tool: str) -> str:
+    if tool == "nnefc":
+        from nnefc import __version__
+
+        return __version__
+    return importlib.metadata.version(tool)
+
+
+def load_package(directory: str | os.PathLike[str], threads: int | None = None) -> Model:
+    """The model of a compiled package; ``threads`` as for :class:`Model`.
+
+    Raises InvalidModelError if it is damaged, and UnsupportedError if it cannot run here.
+    """
+    return _translated(directory, lambda path: package.load(path, threads))
+
+
+def verify_package(directory: str | os.PathLike[str]) -> manifest.Manifest:
+    """Check every byte of a compiled package. Raises InvalidModelError that names each fault."""
+    return _translated(directory, package.verify)
+
+
+def _translated(directory: str | os.PathLike[str], action: Callable[[str], _T]) -> _T:
+    """``action`` on a package, with its errors as ours, which say where."""
+    path = os.fspath(directory)
+    try:
+        return action(path)
+    except PlatformError as e:
+        raise UnsupportedError(str(e), Location(path)) from e
+    except PackageError as e:
+        raise InvalidModelError(str(e), Location(path)) from e

@@ -1,0 +1,145 @@
+"""The memory of a call: arena, pointers to inputs and outputs, and the structure that native code reads."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ALIGNMENT = 64
+"""Bytes that arenas, weights and state are aligned to. Inputs and outputs are aligned to their elements."""
+
+SYNC_BYTES = 192
+"""Bytes of ``nnefc_sync``, all zero before the first call."""
+
+STAGED_BYTES = 4096
+"""Up to this size an array is copied to or from memory of the call: that costs less than asking where it lies."""
+
+
+class Port(NamedTuple):
+    """An input or output of a model."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the array in bytes."""
+        size = self.dtype.itemsize
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+class Call(ctypes.Structure):
+    """``nnefc_call``: what ``NAME_run`` works on. A bare pointer array stands for inputs and for outputs."""
+
+    _fields_ = [("size", ctypes.c_uint64)] + [
+        (name, ctypes.c_void_p) for name in ("inputs", "outputs", "weights", "state", "arena", "sync")
+    ]
+
+
+def aligned(nbytes: int) -> np.ndarray:
+    """``nbytes`` bytes (uint8, of no certain content) that begin at a multiple of ALIGNMENT."""
+    block = np.empty(nbytes + ALIGNMENT, np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return block[start : start + nbytes]
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two C-contiguous arrays share memory."""
+    return bool(np.may_share_memory(a, b))
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+class Operand:
+    """One input or output of one slot: where its pointer is stored, and its staging array if it is small."""
+
+    __slots__ = ("dtype", "index", "pointers", "port", "shape", "stage")
+
+    def __init__(self, port: Port, pointers: Any, index: int):
+        self.port, self.dtype, self.shape = port, port.dtype, port.shape
+        self.pointers, self.index = pointers, index
+        self.stage = np.empty(port.shape, port.dtype) if port.nbytes <= STAGED_BYTES else None
+        if self.stage is not None:
+            pointers[index] = _address(self.stage)
+
+    def load(self, array: np.ndarray) -> np.ndarray | None:
+        """Make ``array`` the input. Returns what must stay alive during the call; raises as :func:`checked` does."""
+        if type(array) is not np.ndarray or array.dtype is not self.dtype or array.shape != self.shape:
+            array = checked(array, self.port, "input")
+        if self.stage is not None:
+            self.stage[...] = array
+            return None
+        flags = array.flags
+        if not (flags.c_contiguous and flags.aligned):
+            array = array.copy(order="C")
+        self.pointers[self.index] = _address(array)
+        return array
+
+    def prepare(self, out: np.ndarray | None) -> np.ndarray | None:
+        """Where the output will be written: ``out``, a new array, or (None) the staging array."""
+        if self.stage is not None:
+            return out
+        array = np.empty(self.shape, self.dtype) if out is None else out
+        self.pointers[self.index] = _address(array)
+        return array
+
+    def store(self, array: np.ndarray | None) -> np.ndarray:
+        """The finished output; ``array`` is what :meth:`prepare` returned."""
+        stage = self.stage
+        if stage is None:
+            assert array is not None
+            return array
+        if array is None:
+            return stage.copy()
+        array[...] = stage
+        return array
+
+
+def checked(value: object, port: Port, role: str) -> np.ndarray:
+    """``value`` as a plain array of the port's dtype and shape.
+
+    Raises TypeError for what is no array (or NumPy scalar) or has another dtype, ValueError for another shape.
+    """
+    if not isinstance(value, (np.ndarray, np.generic)):
+        raise TypeError(f"{role} {port.name!r} must be a NumPy array, not {type(value).__name__}")
+    array = np.asarray(value)
+    if array.dtype != port.dtype:
+        raise TypeError(f"{role} {port.name!r} must have dtype {port.dtype}, not {array.dtype}")
+    if array.shape != port.shape:
+        raise ValueError(f"{role} {port.name!r} must have shape {port.shape}, not {array.shape}")
+    return array
+
+
+class Slot:
+    """Everything that one call needs for itself; a model keeps finished ones for its next calls."""
+
+    __slots__ = ("_memory", "address", "inputs", "outputs")
+
+    def __init__(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...], weights: int, state: int, arena_size: int):
+        arena, sync = aligned(arena_size), aligned(SYNC_BYTES)
+        sync[:] = 0
+        sources = (ctypes.c_void_p * max(1, len(inputs)))()
+        results = (ctypes.c_void_p * max(1, len(outputs)))()
+        call = Call(
+            ctypes.sizeof(Call),
+            ctypes.addressof(sources),
+            ctypes.addressof(results),
+            weights,
+            state,
+            _address(arena),
+            _address(sync),
+        )
+        self.inputs = [Operand(port, sources, i) for i, port in enumerate(inputs)]
+        self.outputs = [Operand(port, results, i) for i, port in enumerate(outputs)]
+        self.address = ctypes.addressof(call)
+        self._memory = call, arena, sync

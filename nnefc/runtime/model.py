@@ -1,0 +1,268 @@
+"""A compiled model as a Python callable, whether its code lies in this process or in a package's library."""
+
+from __future__ import annotations
+
+import atexit
+import collections
+import ctypes
+import keyword
+import os
+import re
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .memory import ALIGNMENT, Operand, Port, Slot, aligned, checked, overlap
+from .pool import Pool, available_cpus
+
+ERRORS = {1: "an index, read from an index tensor, is out of range"}
+"""What the codes mean that kernels store in the error word. Other codes are reported by number."""
+
+_RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
+_CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)
+_EXIT_WAIT = 1.0
+_IDLE_SLOTS = 8
+
+
+class Code(NamedTuple):
+    """A compiled model: its machine code, its constants and the memory that it asks for (sizes in bytes).
+
+    ``weights`` is uint8 and begins at a multiple of ALIGNMENT; the initial state is its ``state_size`` bytes from
+    ``state_init`` on. ``address`` gives a symbol's address, which holds as long as ``owner`` lives. ``max_threads`` is
+    how many threads can share the work.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    weights: np.ndarray
+    arena_size: int
+    state_size: int
+    state_init: int
+    max_threads: int
+    address: Callable[[str], int]
+    owner: object
+
+
+class Model:
+    """A compiled model. ``model(x)``, ``model(name=x)`` and ``model(x, out=y)`` run it.
+
+    One output gives an array, several a named tuple. Several Python threads may call a model at once; where it keeps
+    state, their calls take turns. The results are the same for any number of threads.
+    """
+
+    def __init__(self, code: Code, threads: int | None = None):
+        """``threads`` is how many a call may use at most; by default as many as CPUs are available."""
+        self._code = code
+        self.name = code.name
+        self.inputs = code.inputs
+        self.outputs = code.outputs
+        self._run = _RUN(code.address(f"{code.name}_run"))
+        self._call = _CALL(code.address(f"{code.name}_call")) if code.max_threads > 1 else None
+        self._state = aligned(code.state_size)
+        self._idle: list[Slot] = []
+        self._result = _result_type(code.name, code.outputs) if len(code.outputs) > 1 else None
+        self._renew_locks()
+        self._pool: Pool | None = None
+        self._closer: weakref.finalize[Any, Model] | None = None
+        self.threads = threads
+        self.reset()
+        _models.add(self)
+
+    def __call__(self, *arrays: np.ndarray, out: Any = None, **named: np.ndarray) -> Any:
+        """Run the model on inputs by position, by name, or both.
+
+        ``out`` is an array to write a single output to, or a dict of arrays by output name; those arrays are returned.
+        They must be C-contiguous, aligned and writable, and overlap neither inputs nor each other. Raises TypeError or
+        ValueError for wrong arguments before anything runs, and ValueError for data that the model cannot work on, such
+        as an index out of range (the state is then what the run made of it: ``reset`` it).
+        """
+        if named or len(arrays) != len(self.inputs):
+            arrays = self._bind(arrays, named)
+        try:
+            slot = self._idle.pop()
+        except IndexError:
+            slot = self._new_slot()
+        try:
+            held = [operand.load(array) for operand, array in zip(slot.inputs, arrays, strict=True)]
+            if out is None:
+                targets = [operand.prepare(None) for operand in slot.outputs]
+            else:
+                targets = self._targets(slot.outputs, out, arrays)
+            status = self._launch(slot.address)
+            if status:
+                raise ValueError(f"{self.name}: {ERRORS.get(status, f'native code reports error {status}')}")
+            del held
+            if self._result is None:
+                return slot.outputs[0].store(targets[0])
+            return self._result(*[operand.store(y) for operand, y in zip(slot.outputs, targets, strict=True)])
+        finally:
+            if len(self._idle) < _IDLE_SLOTS:
+                self._idle.append(slot)
+
+    def __repr__(self) -> str:
+        ports = (", ".join(map(str, side)) for side in (self.inputs, self.outputs))
+        return f"<model {self.name}({') -> ('.join(ports)})>"
+
+    def reset(self) -> None:
+        """Give the variables that the model updates their initial values again."""
+        code = self._code
+        with self._turn:
+            self._state[:] = code.weights[code.state_init : code.state_init + code.state_size]
+
+    @property
+    def threads(self) -> int:
+        """How many threads a call may use: what was set, but no more than can share the work."""
+        return self._threads
+
+    @threads.setter
+    def threads(self, count: int | None) -> None:
+        count = available_cpus() if count is None else count
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"threads must be a positive number, not {count!r}")
+        with self._starting:
+            old = self._drop_pool()
+            self._threads = min(count, max(1, self._code.max_threads))
+        if old is not None:
+            old.close(_EXIT_WAIT)
+
+    def _launch(self, call: int) -> int:
+        if not self._code.state_size:
+            return self._launch_now(call)
+        with self._turn:
+            return self._launch_now(call)
+
+    def _launch_now(self, call: int) -> int:
+        if self._threads == 1 or self._call is None:
+            return self._run(call, 0, 1)
+        pool = self._pool or self._start_pool()
+        return self._call(pool.address, call, pool.threads)
+
+    def _start_pool(self) -> Pool:
+        with self._starting:
+            if self._pool is None:
+                code = self._code
+                pool = Pool(code.name, code.address, code.owner, self._threads)
+                self._closer = weakref.finalize(self, pool.close, 0.0)
+                self._closer.atexit = False
+                self._pool = pool
+            return self._pool
+
+    def _drop_pool(self) -> Pool | None:
+        """Forget the pool, which the caller then closes, or which has no threads any more."""
+        pool, self._pool = self._pool, None
+        if self._closer is not None:
+            self._closer.detach()
+            self._closer = None
+        return pool
+
+    def _renew_locks(self) -> None:
+        # Re-entrant, because a signal handler may call the model while its own thread is in a call.
+        self._turn = threading.RLock()
+        self._starting = threading.RLock()
+
+    def _after_fork(self) -> None:
+        """Of the parent's threads only the caller of fork lives on: none holds a lock, none works in the pool.
+
+        A state that another thread was changing at that moment starts anew.
+        """
+        torn = not self._turn.acquire(blocking=False)
+        self._renew_locks()
+        self._drop_pool()
+        if torn:
+            self.reset()
+
+    def _new_slot(self) -> Slot:
+        code = self._code
+        weights = code.weights.ctypes.data
+        assert weights % ALIGNMENT == 0
+        return Slot(self.inputs, self.outputs, weights, self._state.ctypes.data, code.arena_size)
+
+    def _bind(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """All inputs in order. Raises TypeError for too many, unknown, repeated or missing ones."""
+        names = [port.name for port in self.inputs]
+        listed = ", ".join(names)
+        if len(arrays) > len(names):
+            raise TypeError(f"{self.name} takes {len(names)} inputs ({listed}), but {len(arrays)} were given")
+        bound = dict(zip(names, arrays, strict=False))
+        for name, array in named.items():
+            if name not in names:
+                raise TypeError(f"{self.name} has no input {name!r}; its inputs are {listed}")
+            if name in bound:
+                raise TypeError(f"input {name!r} of {self.name} was given twice")
+            bound[name] = array
+        missing = [name for name in names if name not in bound]
+        if missing:
+            raise TypeError(f"{self.name} needs the inputs {listed}; missing: {', '.join(missing)}")
+        return tuple(bound[name] for name in names)
+
+    def _targets(self, operands: list[Operand], out: Any, arrays: tuple[Any, ...]) -> list[np.ndarray | None]:
+        """Where to write each output, given the caller's ``out``."""
+        if not isinstance(out, Mapping):
+            if len(operands) != 1:
+                raise TypeError(f"{self.name} has {len(operands)} outputs: out must be a dict of arrays by name")
+            out = {operands[0].port.name: out}
+        names = [operand.port.name for operand in operands]
+        for name in out:
+            if name not in names:
+                raise TypeError(f"{self.name} has no output {name!r}; its outputs are {', '.join(names)}")
+        taken = [(port.name, x) for port, x in zip(self.inputs, arrays, strict=True)]
+        for operand in operands:
+            array = out.get(operand.port.name)
+            if array is not None:
+                _check_target(array, operand.port, taken)
+                taken.append((operand.port.name, array))
+        return [operand.prepare(out.get(operand.port.name)) for operand in operands]
+
+
+def _check_target(array: Any, port: Port, taken: list[tuple[str, np.ndarray]]) -> None:
+    """Raises TypeError or ValueError unless ``port`` may be written to ``array`` while ``taken`` are in use."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"out for {port.name!r} must be a NumPy array, not {type(array).__name__}")
+    checked(array, port, "out for")
+    flags = array.flags
+    for word, good in (("C-contiguous", flags.c_contiguous), ("aligned", flags.aligned), ("writable", flags.writeable)):
+        if not good:
+            raise ValueError(f"out for {port.name!r} must be {word}")
+    for name, other in taken:
+        if isinstance(other, np.ndarray) and other.flags.c_contiguous and overlap(array, other):
+            raise ValueError(f"out for {port.name!r} overlaps {name!r} in memory")
+
+
+def _result_type(name: str, ports: tuple[Port, ...]) -> Any:
+    """A named tuple type whose fields are the outputs' names, made into distinct identifiers."""
+    fields: list[str] = []
+    for port in ports:
+        field = re.sub(r"\W", "_", port.name, flags=re.ASCII).lstrip("_")
+        if not field or field[0].isdigit():
+            field = f"output_{field}" if field else "output"
+        if keyword.iskeyword(field):
+            field += "_"
+        base, count = field, 2
+        while field in fields:
+            field, count = f"{base}_{count}", count + 1
+        fields.append(field)
+    return collections.namedtuple(f"{name}_outputs", fields)
+
+
+_models: weakref.WeakSet[Model] = weakref.WeakSet()
+
+
+def _forget_threads() -> None:
+    for model in list(_models):
+        model._after_fork()
+
+
+def _end_threads() -> None:
+    """Calls that come later, from daemon threads or other exit handlers, use no workers."""
+    for model in list(_models):
+        model._threads = 1
+        if model._pool is not None:
+            model._pool.close(_EXIT_WAIT)
+
+
+os.register_at_fork(after_in_child=_forget_threads)
+atexit.register(_end_threads)
