@@ -1,4 +1,4 @@
-"""Matrix products and convolutions (NNEF 1.0.5, sections 4.3.1, 4.7 and 4.9.2)."""
+"""Convolutions and deconvolutions, separable ones too (NNEF 1.0.5, sections 4.3.1 and 4.9.2)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnefc.ir.graph import Attrs
+from nnefc.ir.build import ProgramBuilder, channels_last
+from nnefc.ir.expr import arg, call
+from nnefc.ir.graph import Attrs, Literal, Op, Operand
+from nnefc.ir.program import View
 from nnefc.ir.types import TensorType
 from nnefc.ops.common import (
     align,
-    broadcast_shape,
     common_dtype,
     integer,
     integers,
     one_of,
-    require_broadcastable,
     shape_text,
     tensor,
 )
@@ -24,19 +25,25 @@ from nnefc.ops.geometry import (
     BORDERS,
     Axes,
     at_tap,
+    bordered_view,
     check_bordered,
     down_axes,
     extended,
     last,
     overlap_add,
+    phase_outputs,
+    phase_windows,
+    reverse_plan,
     taps,
     up_axes,
+    window_view,
 )
 from nnefc.ops.primitive import register, require
+from nnefc.ops.product import NO_BIAS, added_bias
 
 Shape = Sequence[int]
 
-CONV_NAMES = ("input", "filter", "bias")
+NAMES = ("input", "filter", "bias")
 SEPARABLE_NAMES = ("input", "plane_filter", "point_filter", "bias")
 
 
@@ -138,7 +145,7 @@ def _check_bias(bias: Shape, output: Shape) -> None:
 
 
 def _infer_conv(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    dtype = common_dtype(types, CONV_NAMES, "f")
+    dtype = common_dtype(types, NAMES, "f")
     x, w, bias = (t.extents for t in types)
     output = convolution(x, w, attrs).output_shape
     _check_bias(bias, output)
@@ -146,7 +153,7 @@ def _infer_conv(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, 
 
 
 def _infer_deconv(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    dtype = common_dtype(types, CONV_NAMES, "f")
+    dtype = common_dtype(types, NAMES, "f")
     x, w, bias = (t.extents for t in types)
     output = deconvolution(x, w, attrs).output_shape
     _check_bias(bias, output)
@@ -234,60 +241,131 @@ def _reference_separable_deconv(inputs: Sequence[np.ndarray], attrs: Attrs) -> t
     return (_deconv((points, plane, bias), _plane_attrs(attrs)),)
 
 
-# ---- matrix products
+# ---- lowering
 
 
-def product_shape(a: Shape, b: Shape, transpose_a: bool, transpose_b: bool, names: tuple[str, str]) -> tuple[int, ...]:
-    """The shape of a matrix product, batch dimensions broadcast. Raises InvalidModelError where shapes do not fit."""
-    first, second = names
-    require(
-        len(a) == len(b) and len(a) >= 2,
-        f"{first} has shape {shape_text(a)}, {second} has shape {shape_text(b)}; they must have one rank, of 2 or more",
-    )
-    rows, inner = (a[-1], a[-2]) if transpose_a else (a[-2], a[-1])
-    columns, other = (b[-2], b[-1]) if transpose_b else (b[-1], b[-2])
-    require(
-        inner == other,
-        f"{first} has shape {shape_text(a)}{' (transposed)' if transpose_a else ''} and {second} has shape "
-        f"{shape_text(b)}{' (transposed)' if transpose_b else ''}: the inner extents {inner} and {other} must be equal",
-    )
-    return (*broadcast_shape((a[:-2], b[:-2]), names), rows, columns)
+def _channel_bias(view: View, groups: int, outer: int) -> View:
+    """A bias as (groups, outer), repeated where it is one number."""
+    for _ in range(view.rank - (view.volume > 1)):
+        view = view.squeeze(next(d for d, n in enumerate(view.shape) if n == 1))
+    return view.split_dim(0, (groups, outer)) if view.rank else view.broadcast_to((groups, outer))
 
 
-def _product(a: np.ndarray, b: np.ndarray, transpose_a: bool, transpose_b: bool) -> np.ndarray:
-    """The product in float64."""
-    left = a.swapaxes(-1, -2) if transpose_a else a
-    right = b.swapaxes(-1, -2) if transpose_b else b
-    return left.astype(np.float64) @ right.astype(np.float64)
+def _correlate(b: ProgramBuilder, seen: View, filters: View, bias: Operand, output: View) -> None:
+    """Write a grouped correlation.
+
+    ``seen`` is (N, G, I, pixels..., taps...), ``filters`` (G, O, I, taps...), ``output`` (N, G, O, pixels...); there
+    may be fewer dimensions of taps than of pixels.
+    """
+    count, inside = output.rank - 3, filters.rank - 3
+    groups, outer, inner = filters.shape[:3]
+    post, addend = added_bias(b, bias, output)
+    extra = None if addend is None else _channel_bias(addend, groups, outer)
+    if groups > 1 and inner == 1 and outer < 8:
+        product = call("mul", arg(0, seen.dtype), arg(1, seen.dtype))
+        weights = filters.squeeze(2).expand_dims(0)
+        for _ in range(count):
+            weights = weights.expand_dims(3)
+        extras = [] if extra is None else [extra.expand_dims(0)]
+        b.reduce("sum", [seen, weights], inside, expr=product, post=post, extras=extras, out=output)
+        return
+    # Reduced dimensions go by falling step in x: innermost is what lies next to each other in memory.
+    taps_at = range(3 + count, 3 + count + inside)
+    reduced = sorted((2, *taps_at), key=lambda d: -seen.strides[d])
+    pixels = range(3, 3 + count)
+    x = seen.transpose((1, 0, *pixels, *reduced))
+    w = filters.transpose((0, *(2 if d == 2 else d - count for d in reduced), 1))
+    target = output.transpose((1, 0, *pixels, 2))
+    if groups == 1:
+        x, w, target = x.squeeze(0), w.squeeze(0), target.squeeze(0)
+    extras = []
+    if extra is not None:
+        for _ in range(count + 1):
+            extra = extra.expand_dims(1)
+        extras = [extra.squeeze(0) if groups == 1 else extra]
+    b.contract(x, w, groups=int(groups > 1), reduced=inside + 1, post=post, extras=extras, out=target)
 
 
-def _infer_matmul(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    dtype = common_dtype(types, "AB", "f")
-    a, b = (t.extents for t in types)
-    return (tensor(dtype, product_shape(a, b, attrs["transposeA"], attrs["transposeB"], ("A", "B"))),)
+def _without_units(filters: View) -> View:
+    """A filter (G, O, I, taps...) without the dimensions of one tap, as windows have none."""
+    for d in reversed(range(3, filters.rank)):
+        if filters.shape[d] == 1:
+            filters = filters.squeeze(d)
+    return filters
 
 
-def _reference_matmul(inputs: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, ...]:
-    a, b = inputs
-    return (_product(a, b, attrs["transposeA"], attrs["transposeB"]).astype(a.dtype),)
+def _lowered_conv(b: ProgramBuilder, x: View, w: View, bias: Operand, attrs: Attrs) -> View:
+    c = convolution(x.shape, w.shape, attrs)
+    wide = bordered_view(b, x, c.reaches, c.border).split_dim(1, (c.groups, c.inner))
+    seen, _ = window_view(wide, c.axes)
+    filters = _without_units(w.split_dim(0, (c.groups, c.outer)))
+    output = b.new(c.output_shape, x.dtype, channels_last(x.rank))
+    _correlate(b, seen, filters, bias, output.split_dim(1, (c.groups, c.outer)))
+    return output
 
 
-def _infer_linear(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
-    dtype = common_dtype(types, CONV_NAMES, "f")
-    x, w, bias = (t.extents for t in types)
-    output = product_shape(x, w, False, True, ("input", "filter"))
-    require_broadcastable(bias, "bias", output, "the output")
-    return (tensor(dtype, output),)
+def _lowered_deconv(b: ProgramBuilder, x: View, w: View, bias: Operand, attrs: Attrs) -> View:
+    c = deconvolution(x.shape, w.shape, attrs)
+    plan = reverse_plan(c.axes, c.reaches)
+    source = plan.source(b, x, c.border).split_dim(1, (c.groups, c.inner))
+    rank = x.rank + 1
+    filters = w.split_dim(0, (c.groups, c.inner)).transpose((0, 2, 1, *range(3, rank)))
+    output = b.new(c.output_shape, x.dtype, channels_last(x.rank))
+    grouped = output.split_dim(1, (c.groups, c.outer))
+    for phases in plan.combinations():
+        target = phase_outputs(grouped, phases)
+        if any(p.size == 0 for p in phases):
+            _fill_bias(b, bias, target)
+            continue
+        chosen = filters
+        for d, p in enumerate(phases, 3):
+            chosen = chosen.slice(d, p.tap, p.size, p.tap_step)
+        seen, _ = phase_windows(source, phases)
+        _correlate(b, seen, _without_units(chosen), bias, target)
+    return output
 
 
-def _reference_linear(inputs: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, ...]:
-    x, w, bias = inputs
-    return ((_product(x, w, False, True) + align(bias, x.ndim)).astype(x.dtype),)
+def _fill_bias(b: ProgramBuilder, bias: Operand, target: View) -> None:
+    """Outputs (N, G, O, pixels...) that no tap reaches hold the bias alone."""
+    if isinstance(bias, Literal):
+        b.fill(target, bias.value)
+    else:
+        b.copy(_channel_bias(b.view(bias), *target.shape[1:3]).expand_dims(0), target)
 
 
-register("conv", infer=_infer_conv, reference=_reference_conv)
-register("deconv", infer=_infer_deconv, reference=_reference_deconv)
-register("separable_conv", infer=_infer_separable_conv, reference=_reference_separable_conv)
-register("separable_deconv", infer=_infer_separable_deconv, reference=_reference_separable_deconv)
-register("matmul", infer=_infer_matmul, reference=_reference_matmul)
-register("linear", infer=_infer_linear, reference=_reference_linear)
+def _lower_conv(b: ProgramBuilder, op: Op) -> None:
+    x, w, bias = op.inputs
+    b.put(op.output, _lowered_conv(b, b.view(x), b.view(w), bias, op.attrs))
+
+
+def _lower_deconv(b: ProgramBuilder, op: Op) -> None:
+    x, w, bias = op.inputs
+    b.put(op.output, _lowered_deconv(b, b.view(x), b.view(w), bias, op.attrs))
+
+
+def _lower_separable_conv(b: ProgramBuilder, op: Op) -> None:
+    x, plane, point, bias = op.inputs
+    planes = _lowered_conv(b, b.view(x), b.view(plane), NO_BIAS, _plane_attrs(op.attrs))
+    b.put(op.output, _lowered_conv(b, planes, b.view(point), bias, _point_attrs(op.attrs)))
+
+
+def _lower_separable_deconv(b: ProgramBuilder, op: Op) -> None:
+    x, plane, point, bias = op.inputs
+    points = _lowered_deconv(b, b.view(x), b.view(point), NO_BIAS, _point_attrs(op.attrs))
+    b.put(op.output, _lowered_deconv(b, points, b.view(plane), bias, _plane_attrs(op.attrs)))
+
+
+register("conv", infer=_infer_conv, reference=_reference_conv, lower=_lower_conv)
+register("deconv", infer=_infer_deconv, reference=_reference_deconv, lower=_lower_deconv)
+register(
+    "separable_conv",
+    infer=_infer_separable_conv,
+    reference=_reference_separable_conv,
+    lower=_lower_separable_conv,
+)
+register(
+    "separable_deconv",
+    infer=_infer_separable_deconv,
+    reference=_reference_separable_deconv,
+    lower=_lower_separable_deconv,
+)

@@ -7,13 +7,16 @@ dilation are measured in the up-scaled space, also by the reverse operations.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from nnefc.ir.build import ProgramBuilder, channels_last
 from nnefc.ir.graph import Attrs
+from nnefc.ir.program import View
 from nnefc.ir.types import DType
 from nnefc.ops.common import border_index, integers, pairs, require_positive, shape_text, tensor
 from nnefc.ops.primitive import require
@@ -226,3 +229,145 @@ def overlap_add(
     offsets = [a.before + r[0] * a.stride for a, r in zip(axes, reaches, strict=True)]
     crop = [(-o, a.upscaled + o - n) for o, a, n in zip(offsets, axes, room, strict=True)]
     return extended(total, crop, "constant")
+
+
+# ---- lowering
+
+
+def bordered_view(
+    b: ProgramBuilder, view: View, reaches: Sequence[Padding], border: str, fill: float | int = 0
+) -> View:
+    """As ``extended``: channels last in memory, or ``view`` itself and slices of it where nothing is added."""
+    first = view.rank - len(reaches)
+    grown = [(0, 0)] * first + [(max(p, 0), max(q, 0)) for p, q in reaches]
+    mode = "constant" if border == "ignore" else border
+    view = b.pad(view, grown, mode, fill, channels_last(view.rank))
+    for d, (before, after) in enumerate(reaches, first):
+        start = max(-before, 0)
+        view = view.slice(d, start, view.shape[d] - start - max(-after, 0))
+    return view
+
+
+def window_view(view: View, axes: Axes) -> tuple[View, int]:
+    """All windows over the last dimensions of the extended input, and the number of dimensions appended for what is
+    inside. Only windows of more than one element get a dimension."""
+    first = view.rank - len(axes)
+    for d, a in enumerate(axes, first):
+        if a.size == 1:
+            view = view.slice(d, 0, a.downscaled, a.stride)
+    wide = [(d, a) for d, a in enumerate(axes, first) if a.size > 1]
+    sizes, strides, dilations = ([getattr(a, n) for _, a in wide] for n in ("size", "stride", "dilation"))
+    return view.window([d for d, _ in wide], sizes, strides, dilations), len(wide)
+
+
+MAX_PHASES = 4096
+"""A reverse operation is split into at most so many correlations; where strides ask for more, zeros are inserted."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The outputs ``start``, ``start + step``, ... of a dimension of a reverse operation, ``count`` of them.
+
+    They are a correlation of stride 1: output m reads the down-scaled positions ``first + m + v * dilation`` for v from
+    0 to ``size - 1``, times the kernel's taps ``tap + v * tap_step``. With ``size`` 0 they are zeros.
+    """
+
+    start: int
+    step: int
+    count: int
+    first: int
+    size: int
+    dilation: int
+    tap: int
+    tap_step: int
+
+    @property
+    def beyond(self) -> int:
+        """One past the last position read."""
+        return self.first + self.count - 1 + (self.size - 1) * self.dilation + 1
+
+
+def axis_phases(a: WindowAxis) -> tuple[Phase, ...]:
+    """The phases of a dimension: output i takes the taps j for which ``(i + before - j * dilation) % stride == 0``."""
+    common = math.gcd(a.stride, a.dilation)
+    tap_step, spread = a.stride // common, a.dilation // common
+    inverse = pow(spread, -1, tap_step)
+    phases = []
+    for start in range(min(a.stride, a.upscaled)):
+        count = -(-(a.upscaled - start) // a.stride)
+        tap = (start + a.before) // common * inverse % tap_step
+        size = -(-(a.size - tap) // tap_step) if (start + a.before) % common == 0 and tap < a.size else 0
+        last_tap = tap + max(size - 1, 0) * tap_step
+        first = (start + a.before - last_tap * a.dilation) // a.stride
+        phases.append(Phase(start, a.stride, count, first, size, spread, last_tap, -tap_step))
+    return tuple(phases)
+
+
+@dataclass(frozen=True)
+class ReversePlan:
+    """How a reverse operation over the last dimensions of a tensor becomes correlations.
+
+    ``inserted`` says where zeros are put between the elements; ``reaches`` is by how much each dimension, so spread, is
+    extended. Positions of the phases count in the extended tensor. ``reverse_reaches`` come first.
+    """
+
+    border: tuple[Padding, ...]
+    inserted: tuple[int, ...]
+    reaches: tuple[Padding, ...]
+    phases: tuple[tuple[Phase, ...], ...]
+
+    def source(self, b: ProgramBuilder, view: View, mode: str, fill: float | int = 0) -> View:
+        """The extended tensor. ``fill`` stands between and around the elements."""
+        view = bordered_view(b, view, self.border, mode, fill)
+        first = view.rank - len(self.inserted)
+        for d, step in enumerate(self.inserted, first):
+            if step > 1 and view.shape[d] > 1:
+                shape = [*view.shape[:d], (view.shape[d] - 1) * step + 1, *view.shape[d + 1 :]]
+                spread = b.fill(b.new(shape, view.dtype, channels_last(view.rank)), fill)
+                b.copy(view, spread.slice(d, 0, view.shape[d], step))
+                view = spread
+        return bordered_view(b, view, self.reaches, "constant", fill)
+
+    def combinations(self) -> Iterator[tuple[Phase, ...]]:
+        """One phase per dimension, in all combinations."""
+        return itertools.product(*self.phases)
+
+
+def reverse_plan(axes: Axes, border: Sequence[Padding]) -> ReversePlan:
+    """The plan of a reverse operation whose input is extended by ``border`` first."""
+    inserted, phases, reaches = [], [], []
+    budget = MAX_PHASES
+    for a, (lead, trail) in zip(axes, border, strict=True):
+        budget //= min(a.stride, a.upscaled)
+        count = a.downscaled + lead + trail
+        inserted.append(1 if budget else a.stride)
+        moved = WindowAxis(a.upscaled, count, a.size, a.before + lead * a.stride, 0, a.stride, a.dilation)
+        if not budget:
+            count = (count - 1) * a.stride + 1
+            moved = WindowAxis(a.upscaled, count, a.size, moved.before, 0, 1, a.dilation)
+            budget = 1
+        found = axis_phases(moved)
+        used = [p for p in found if p.size]
+        before = max(0, -min((p.first for p in used), default=0))
+        after = max(0, max((p.beyond for p in used), default=0) - count)
+        reaches.append((before, after))
+        phases.append(tuple(replace(p, first=p.first + before) for p in found))
+    return ReversePlan(tuple(border), tuple(inserted), tuple(reaches), tuple(phases))
+
+
+def phase_windows(source: View, combination: Sequence[Phase]) -> tuple[View, int]:
+    """What a combination of phases reads, none of size 0: the windows over the last dimensions, and the number of
+    dimensions appended for what is inside. Only windows of more than one element get a dimension."""
+    first = source.rank - len(combination)
+    for d, p in enumerate(combination, first):
+        source = source.slice(d, p.first, p.beyond - p.first)
+    wide = [(d, p) for d, p in enumerate(combination, first) if p.size > 1]
+    sizes, dilations = [p.size for _, p in wide], [p.dilation for _, p in wide]
+    return source.window([d for d, _ in wide], sizes, [1] * len(wide), dilations), len(wide)
+
+
+def phase_outputs(output: View, combination: Sequence[Phase]) -> View:
+    """The elements, in the last dimensions, that a combination of phases writes."""
+    for d, p in enumerate(combination, output.rank - len(combination)):
+        output = output.slice(d, p.start, p.count, p.step)
+    return output

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from nnefc.ir.graph import Attrs
-from nnefc.ir.types import TensorType
+from nnefc.ir.build import ProgramBuilder, channels_last
+from nnefc.ir.expr import Expr, arg, call, const
+from nnefc.ir.graph import Attrs, Op
+from nnefc.ir.program import View
+from nnefc.ir.types import DType, TensorType
 from nnefc.ops.common import common_dtype, integers, one_of, require_positive, shape_text, tensor
-from nnefc.ops.geometry import BORDERS, extended
+from nnefc.ops.geometry import BORDERS, bordered_view, extended
 from nnefc.ops.primitive import register, require
+from nnefc.ops.window import reduce_windows
 
 METHODS = ("symmetric", "asymmetric", "aligned")
 
@@ -98,7 +103,104 @@ def _reference_multilinear_upsample(inputs: Arrays, attrs: Attrs) -> tuple[np.nd
     return (y.astype(x.dtype),)
 
 
-register("nearest_downsample", infer=_infer_downsample, reference=_reference_nearest_downsample)
-register("area_downsample", infer=_infer_downsample, reference=_reference_area_downsample)
-register("nearest_upsample", infer=_infer_upsample, reference=_reference_nearest_upsample)
-register("multilinear_upsample", infer=_infer_multilinear, reference=_reference_multilinear_upsample)
+# ---- lowering
+
+
+def split_spatial(view: View, factors: Sequence[int]) -> View:
+    """(N, C, spatial / factors..., factors...): each block of a spatial grid in the last dimensions."""
+    first = 2
+    for f in factors:
+        view = view.split_dim(first, (view.shape[first] // f, f))
+        first += 2
+    return view.transpose((0, 1, *range(2, view.rank, 2), *range(3, view.rank, 2)))
+
+
+def _lower_nearest_downsample(b: ProgramBuilder, op: Op) -> None:
+    view = b.view(op.inputs[0])
+    for d, f in enumerate(op.attrs["factor"], 2):
+        view = view.slice(d, 0, view.shape[d] // f, f)
+    b.put(op.output, view)
+
+
+def _lower_area_downsample(b: ProgramBuilder, op: Op) -> None:
+    view = b.view(op.inputs[0])
+    factors = op.attrs["factor"]
+    mean = call("div", arg(0, view.dtype), const(math.prod(factors), view.dtype))
+    b.put(op.output, reduce_windows(b, "sum", [split_spatial(view, factors)], len(factors), post=mean))
+
+
+def _lower_nearest_upsample(b: ProgramBuilder, op: Op) -> None:
+    view = b.view(op.inputs[0])
+    output = b.new(op.output.type.extents, view.dtype, channels_last(view.rank))
+    b.copy(view, split_spatial(output, op.attrs["factor"]))
+    b.put(op.output, output)
+
+
+def _blend(dtype: DType) -> Expr:
+    """``$0 * $2 + $1 * $3``."""
+    return call("add", *(call("mul", arg(i, dtype), arg(i + 2, dtype)) for i in (0, 1)))
+
+
+def _weights(b: ProgramBuilder, u: np.ndarray, dtype: DType, rank: int, axis: int) -> list[View]:
+    """1 - u and u along dimension ``axis`` of ``rank``."""
+    shape = tuple(-1 if d == axis else 1 for d in range(rank))
+    return [b.const(w.astype(dtype.numpy).reshape(shape)) for w in (1 - u, u)]
+
+
+def _upsampled_axis(b: ProgramBuilder, x: View, axis: int, factor: int, method: str, border: str) -> View:
+    """One dimension interpolated by the same ``factor`` weights everywhere: each weight has its phase of outputs."""
+    extent, dtype = x.shape[axis], x.dtype
+    before, u = (a[:factor] for a in linear_positions(extent, factor, method))
+    wide = bordered_view(b, x, [(1, 1) if d == axis else (0, 0) for d in range(x.rank)], border)
+    shape = tuple(n * factor if d == axis else n for d, n in enumerate(x.shape))
+    output = b.new(shape, dtype, channels_last(x.rank))
+    phases = output.split_dim(axis, (extent, factor))
+    for shift in (-1, 0):
+        (chosen,) = np.nonzero(before == shift)
+        if chosen.size:
+            pair = [wide.slice(axis, 1 + shift + k, extent).expand_dims(axis + 1) for k in (0, 1)]
+            weights = _weights(b, u[chosen], dtype, x.rank + 1, axis + 1)
+            target = phases.slice(axis + 1, int(chosen[0]), chosen.size)
+            b.map(_blend(dtype), [*pair, *weights], out=target)
+    return output
+
+
+def _aligned_axis(b: ProgramBuilder, x: View, axis: int, factor: int) -> View:
+    """One dimension interpolated by weights that differ from output to output."""
+    extent = x.shape[axis]
+    before, u = linear_positions(extent, factor, "aligned")
+    shape = tuple(n * factor if d == axis else n for d, n in enumerate(x.shape))
+    order = channels_last(x.rank)
+    pair = []
+    for index in (before, np.minimum(before + 1, extent - 1)):
+        pair.append(b.gather(x, b.const(index), axis, check=False, out=b.new(shape, x.dtype, order)))
+    return b.map(_blend(x.dtype), [*pair, *_weights(b, u, x.dtype, x.rank, axis)], order=order)
+
+
+def _lower_multilinear_upsample(b: ProgramBuilder, op: Op) -> None:
+    view = b.view(op.inputs[0])
+    method, border = op.attrs["method"], op.attrs["border"]
+    for axis, f in enumerate(op.attrs["factor"], 2):
+        if f > 1 and method == "aligned":
+            view = _aligned_axis(b, view, axis, f)
+        elif f > 1:
+            view = _upsampled_axis(b, view, axis, f, method, border)
+    b.put(op.output, view)
+
+
+register(
+    "nearest_downsample",
+    infer=_infer_downsample,
+    reference=_reference_nearest_downsample,
+    lower=_lower_nearest_downsample,
+)
+register("area_downsample", infer=_infer_downsample, reference=_reference_area_downsample, lower=_lower_area_downsample)
+register(
+    "nearest_upsample", infer=_infer_upsample, reference=_reference_nearest_upsample, lower=_lower_nearest_upsample
+)
+register(
+    "multilinear_upsample",
+    infer=_infer_multilinear,
+    reference=_reference_multilinear_upsample,
+    lower=_lower_multilinear_upsample,
+)

@@ -7,17 +7,23 @@ map and an empty cell gives 0; resampling repeats the edge of the feature map.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from nnefc.ir.expr import cast_numpy, round_half_up
-from nnefc.ir.graph import Attrs
+from nnefc.errors import UnsupportedError
+from nnefc.ir.build import ProgramBuilder, channels_last
+from nnefc.ir.expr import Expr, arg, call, cast, cast_numpy, const, round_half_up
+from nnefc.ir.graph import Attrs, Op
+from nnefc.ir.program import View
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.common import common_dtype, integers, one_of, require_kind, require_positive, shape_text, tensor
 from nnefc.ops.geometry import last
 from nnefc.ops.primitive import register, require
-from nnefc.ops.resample import METHODS
+from nnefc.ops.resample import METHODS, split_spatial
+from nnefc.ops.window import reduce_windows
 
 NAMES = ("input", "rois")
 FAR = 2**31
@@ -162,8 +168,180 @@ def _reference_max_roi_align(inputs: Arrays, attrs: Attrs) -> tuple[np.ndarray, 
     return (_align(inputs, attrs).max(-1).astype(inputs[0].dtype),)
 
 
-register("avg_roi_pool", infer=_infer_roi, reference=_reference_avg_roi_pool)
-register("max_roi_pool", infer=_infer_roi, reference=_reference_max_roi_pool)
-register("roi_resample", infer=_infer_resample, reference=_reference_roi_resample)
-register("avg_roi_align", infer=_infer_align, reference=_reference_avg_roi_align)
-register("max_roi_align", infer=_infer_align, reference=_reference_max_roi_align)
+# ---- lowering
+
+
+def _batch_view(b: ProgramBuilder, op: Op, count: int) -> View:
+    """The batch indices: I64, (R,), inside the input."""
+    view = b.view(op.inputs[2])
+    view = b.cast(view.squeeze(1) if view.rank == 2 else view, DType.I64)
+    return b.map(_limited(arg(0, DType.I64), 0, count - 1), [view])
+
+
+def _limited(x: Expr, low: float | int, high: float | int) -> Expr:
+    """``x`` clamped; ``low`` for a NaN."""
+    return call("min", call("max", x, const(low, x.dtype)), const(high, x.dtype))
+
+
+def _corners(rois: View, axis: int) -> tuple[View, View]:
+    """The starts and ends of the regions along a spatial dimension: (R, 1) each."""
+    return rois.slice(1, axis, 1), rois.slice(1, rois.shape[1] // 2 + axis, 1)
+
+
+def _cells_view(b: ProgramBuilder, rois: View, axis: int, count: int) -> View:
+    """As ``_cells``: I64, (R, count, 2)."""
+    start, end = (_limited(cast(call("round", arg(i, rois.dtype)), DType.I64), -FAR, FAR) for i in (0, 1))
+    extent = call("max", call("sub", end, start), const(0, DType.I64))
+    cells = const(count, DType.I64)
+    begin = call("add", start, call("mul", arg(2, DType.I64), call("div", extent, cells)))
+    stop = call("add", begin, call("div", call("add", extent, const(count - 1, DType.I64)), cells))
+    number = b.const(np.arange(count).reshape(1, count))
+    bounds = b.new((rois.shape[0], count, 2), DType.I64)
+    for k, expr in enumerate((begin, stop)):
+        b.map(expr, [*_corners(rois, axis), number], out=bounds.slice(2, k, 1).squeeze(2))
+    return bounds
+
+
+def _single_cells(b: ProgramBuilder, regions: int, count: int) -> View:
+    """Cells of one element each, in all regions: I64, (R, count, 2)."""
+    cells = np.stack([np.arange(count), np.arange(1, count + 1)], -1)[None]
+    return b.const(cells).broadcast_to((regions, count, 2))
+
+
+def _lower_roi_pool(b: ProgramBuilder, op: Op, mode: str) -> None:
+    x, rois = b.view(op.inputs[0]), b.view(op.inputs[1])
+    size = op.attrs["output_size"]
+    regions, channels = rois.shape[0], x.shape[1]
+    bounds = [_cells_view(b, rois, axis, count) for axis, count in enumerate(size)]
+    batch = _batch_view(b, op, x.shape[0])
+    if len(size) == 2:
+        b.put(op.output, b.box_reduce(mode, x, batch, *bounds))
+        return
+    # A box is a product, so that dimensions are pooled one by one, the last one first.
+    for axis in reversed(range(len(size))):
+        before, rest = x.shape[2 : 2 + axis], math.prod(x.shape[3 + axis :])
+        flat = b.reshape(x, (x.shape[0], channels * math.prod(before), x.shape[2 + axis], rest))
+        pooled = b.box_reduce(mode, flat, batch, bounds[axis], _single_cells(b, regions, rest))
+        x = b.reshape(pooled, (regions, channels, *before, size[axis], *x.shape[3 + axis :]))
+        batch = b.const(np.arange(regions))
+    b.put(op.output, b.dense(x, channels_last(x.rank)))
+
+
+def _lower_avg_roi_pool(b: ProgramBuilder, op: Op) -> None:
+    _lower_roi_pool(b, op, "mean")
+
+
+def _lower_max_roi_pool(b: ProgramBuilder, op: Op) -> None:
+    _lower_roi_pool(b, op, "max")
+
+
+def _position(axis_extent: int, count: int, method: str, dtype: DType) -> Expr:
+    """As ``sample_positions``, in F64 and clamped to the feature map, of start ``$0``, end ``$1`` and index ``$2``."""
+    wide = DType.F64
+    start, end = (cast(arg(i, dtype), wide) for i in (0, 1))
+    index, extent = arg(2, wide), call("sub", end, start)
+    if method == "aligned":
+        step = call("div", call("sub", extent, const(1, wide)), const(max(count - 1, 1), wide))
+        offset = call("mul", index, step)
+    else:
+        step = call("div", extent, const(count, wide))
+        half = const(0.5, wide)
+        shifted = call("sub", call("mul", call("add", index, half), step), half)
+        offset = shifted if method == "symmetric" else call("mul", index, step)
+    return _limited(call("add", start, offset), 0, axis_extent - 1)
+
+
+def _samples(
+    b: ProgramBuilder, rois: View, axis: int, extent: int, count: int, method: str
+) -> tuple[tuple[View, View], View]:
+    """Where samples lie along a dimension: the elements before and after (I64), and the weight of the latter."""
+    index = b.const(np.arange(count, dtype=np.float64).reshape(1, count))
+    position = _position(extent, count, method, rois.dtype)
+    before = cast(call("floor", position), DType.I64)
+    after = call("min", call("add", before, const(1, DType.I64)), const(extent - 1, DType.I64))
+    weight = cast(call("sub", position, call("floor", position)), rois.dtype)
+    inputs = [*_corners(rois, axis), index]
+    low, high, u = (b.map(e, inputs) for e in (before, after, weight))
+    return (low, high), u
+
+
+def _along(view: View, axis: int, rank: int) -> View:
+    """(R, n) as (R, 1, ..., n, ..., 1) of ``rank``, n at ``axis``."""
+    for d in range(1, rank):
+        if d != axis:
+            view = view.expand_dims(d)
+    return view
+
+
+MAX_SPATIAL = 4
+"""The most spatial dimensions that regions can be resampled in: there are two neighbours in each."""
+
+
+def _lowered_resample(b: ProgramBuilder, op: Op, size: Sequence[int], method: str) -> View:
+    """The resampled regions, with channels last in memory."""
+    x, rois = b.view(op.inputs[0]), b.view(op.inputs[1])
+    count = len(size)
+    if count > MAX_SPATIAL:
+        raise UnsupportedError(f"{op.kind} over {count} spatial dimensions; at most {MAX_SPATIAL} are supported")
+    extents = x.shape[2:]
+    samples = [_samples(b, rois, k, extents[k], size[k], method) for k in range(count)]
+    batch = _along(_batch_view(b, op, x.shape[0]).expand_dims(1), 1, count + 1)
+    pixels = b.reshape(x.transpose(channels_last(x.rank)), (x.shape[0] * math.prod(extents), x.shape[1]))
+    terms: list[View] = []
+    for corner in itertools.product((0, 1), repeat=count):
+        chosen = [
+            _along(pair[k], d, count + 1) for d, (k, (pair, _)) in enumerate(zip(corner, samples, strict=True), 1)
+        ]
+        terms.append(b.gather(pixels, b.map(_flat_index(extents), [batch, *chosen]), 0, check=False))
+    weights = [_along(u, d, count + 1) for d, (_, u) in enumerate(samples, 1)]
+    blended = b.map(_interpolation(count, x.dtype), [*terms, *weights])
+    return blended.transpose((0, count + 1, *range(1, count + 1)))
+
+
+def _flat_index(extents: Sequence[int]) -> Expr:
+    """The row-major number of the element at ``$1``, ``$2``, ... of the batch item ``$0``."""
+    index = arg(0, DType.I64)
+    for d, n in enumerate(extents, 1):
+        index = call("add", call("mul", index, const(n, DType.I64)), arg(d, DType.I64))
+    return index
+
+
+def _interpolation(count: int, dtype: DType) -> Expr:
+    """The blend of the 2 ** count corners that come first, by the weights of their later neighbours that follow."""
+    values = [arg(i, dtype) for i in range(2**count)]
+    for d in reversed(range(count)):
+        u = arg(2**count + d, dtype)
+        rest = call("sub", const(1, dtype), u)
+        values = [
+            call("add", call("mul", rest, low), call("mul", u, high))
+            for low, high in zip(values[::2], values[1::2], strict=True)
+        ]
+    return values[0]
+
+
+def _lower_roi_resample(b: ProgramBuilder, op: Op) -> None:
+    b.put(op.output, _lowered_resample(b, op, op.attrs["output_size"], op.attrs["method"]))
+
+
+def _lower_roi_align(b: ProgramBuilder, op: Op, mode: str, post: Expr | None) -> None:
+    rate = op.attrs["sampling_rate"]
+    fine = [n * r for n, r in zip(op.attrs["output_size"], rate, strict=True)]
+    cells = split_spatial(_lowered_resample(b, op, fine, op.attrs["resize_method"]), rate)
+    b.put(op.output, reduce_windows(b, mode, [cells], len(rate), post=post))
+
+
+def _lower_avg_roi_align(b: ProgramBuilder, op: Op) -> None:
+    dtype = op.output.type.dtype
+    mean = call("div", arg(0, dtype), const(math.prod(op.attrs["sampling_rate"]), dtype))
+    _lower_roi_align(b, op, "sum", mean)
+
+
+def _lower_max_roi_align(b: ProgramBuilder, op: Op) -> None:
+    _lower_roi_align(b, op, "max", None)
+
+
+register("avg_roi_pool", infer=_infer_roi, reference=_reference_avg_roi_pool, lower=_lower_avg_roi_pool)
+register("max_roi_pool", infer=_infer_roi, reference=_reference_max_roi_pool, lower=_lower_max_roi_pool)
+register("roi_resample", infer=_infer_resample, reference=_reference_roi_resample, lower=_lower_roi_resample)
+register("avg_roi_align", infer=_infer_align, reference=_reference_avg_roi_align, lower=_lower_avg_roi_align)
+register("max_roi_align", infer=_infer_align, reference=_reference_max_roi_align, lower=_lower_max_roi_align)

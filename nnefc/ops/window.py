@@ -8,19 +8,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnefc.ir.graph import Attrs
+from nnefc.ir.build import ProgramBuilder, channels_last
+from nnefc.ir.expr import Expr, arg, call, const, select
+from nnefc.ir.graph import Attrs, Op
+from nnefc.ir.program import View
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.common import common_dtype, integers, one_of, require_kind, shape_text, tensor
 from nnefc.ops.geometry import (
     POOL_BORDERS,
     Axes,
     at_tap,
+    bordered_view,
     check_bordered,
     down_axes,
     extended,
     overlap_add,
+    phase_outputs,
+    phase_windows,
+    reverse_plan,
     taps,
     up_axes,
+    window_view,
     windows,
 )
 from nnefc.ops.primitive import register, require
@@ -190,12 +198,169 @@ def _reference_desample(inputs: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
     return (total.astype(x.dtype),)
 
 
-register("box", infer=_infer_pool, reference=_reference_box)
-register("debox", infer=_infer_debox, reference=_reference_debox)
-register("avg_pool", infer=_infer_pool, reference=_reference_avg_pool)
-register("rms_pool", infer=_infer_pool, reference=_reference_rms_pool)
-register("max_pool", infer=_infer_pool, reference=_reference_max_pool)
-register("argmax_pool", infer=_infer_argmax_pool, reference=_reference_argmax_pool)
-register("max_pool_with_index", infer=_infer_max_pool_with_index, reference=_reference_max_pool_with_index)
-register("sample", infer=_infer_sample, reference=_reference_sample)
-register("desample", infer=_infer_desample, reference=_reference_desample)
+# ---- lowering
+
+
+def reduce_windows(
+    b: ProgramBuilder,
+    op: str,
+    seen: Sequence[View],
+    count: int,
+    *,
+    expr: Expr | None = None,
+    post: Expr | None = None,
+    extras: Sequence[View] = (),
+    out: View | None = None,
+) -> View:
+    """Reduce the last ``count`` dimensions of window views into memory with channels last.
+
+    With ``count`` 0 a window is one element, and the result a map of it. ``op`` is sum or max.
+    """
+    expr = expr if expr is not None else arg(0, seen[0].dtype)
+    rank = seen[0].rank - count
+    if count:
+        order = channels_last(rank)
+        return b.reduce(op, seen, count, expr=expr, post=post, extras=extras, out=out, order=order)
+    if post is not None:
+        expr = post.substitute([expr, *(arg(len(seen) + i, v.dtype) for i, v in enumerate(extras))])
+    return b.map(expr, [*seen, *extras], out=out, order=channels_last(rank))
+
+
+def averaged(b: ProgramBuilder, axes: Axes, border: str, dtype: DType) -> tuple[Expr, list[View]]:
+    """The ``post`` that divides a sum by ``average_divisor``, and its extras."""
+    divisor = average_divisor(axes, border)
+    if (divisor == divisor.flat[0]).all():
+        return call("div", arg(0, dtype), const(float(divisor.flat[0]), dtype)), []
+    return call("div", arg(0, dtype), arg(1, dtype)), [b.const(divisor.astype(dtype.numpy))]
+
+
+def _input_windows(b: ProgramBuilder, op: Op, fill: float = 0.0) -> tuple[Axes, View, int]:
+    x = b.view(op.inputs[0])
+    axes = pool_axes(x.shape, op.attrs)
+    seen, count = window_view(bordered_view(b, x, [a.reach for a in axes], op.attrs["border"], fill), axes)
+    return axes, seen, count
+
+
+def _lower_sum(b: ProgramBuilder, op: Op, normalize: bool) -> None:
+    axes, seen, count = _input_windows(b, op)
+    post, extras = averaged(b, axes, op.attrs["border"], seen.dtype) if normalize else (None, [])
+    b.put(op.output, reduce_windows(b, "sum", [seen], count, post=post, extras=extras))
+
+
+def _lower_box(b: ProgramBuilder, op: Op) -> None:
+    _lower_sum(b, op, op.attrs["normalize"])
+
+
+def _lower_avg_pool(b: ProgramBuilder, op: Op) -> None:
+    _lower_sum(b, op, True)
+
+
+def _lower_rms_pool(b: ProgramBuilder, op: Op) -> None:
+    axes, seen, count = _input_windows(b, op)
+    x = arg(0, seen.dtype)
+    mean, extras = averaged(b, axes, op.attrs["border"], seen.dtype)
+    square, root = call("mul", x, x), call("sqrt", mean)
+    b.put(op.output, reduce_windows(b, "sum", [seen], count, expr=square, post=root, extras=extras))
+
+
+def _lowest(op: Op) -> float:
+    return -math.inf if op.attrs["border"] == "ignore" else 0.0
+
+
+def _index_of_maximum(b: ProgramBuilder, seen: View, count: int) -> View:
+    order = channels_last(seen.rank - count)
+    if not count:
+        return b.fill(b.new(seen.shape, DType.I64, order), 0)
+    return b.reduce("argmax", [seen], count, order=order)
+
+
+def _lower_max_pool(b: ProgramBuilder, op: Op) -> None:
+    _, seen, count = _input_windows(b, op, _lowest(op))
+    b.put(op.output, reduce_windows(b, "max", [seen], count))
+
+
+def _lower_argmax_pool(b: ProgramBuilder, op: Op) -> None:
+    _, seen, count = _input_windows(b, op, _lowest(op))
+    b.put(op.output, _index_of_maximum(b, seen, count))
+
+
+def _lower_max_pool_with_index(b: ProgramBuilder, op: Op) -> None:
+    _, seen, count = _input_windows(b, op, _lowest(op))
+    value, index = op.outputs
+    b.put(value, reduce_windows(b, "max", [seen], count))
+    b.put(index, _index_of_maximum(b, seen, count))
+
+
+def _tap_numbers(sizes: Sequence[int]) -> np.ndarray:
+    """The row-major number of each place in a window (int64)."""
+    return np.arange(math.prod(sizes), dtype=np.int64).reshape(tuple(sizes))
+
+
+def _chosen(dtype: DType) -> Expr:
+    """``$0`` where the index ``$1`` is the tap's number ``$2``, else 0."""
+    return select(call("eq", arg(1, DType.I64), arg(2, DType.I64)), arg(0, dtype), const(0, dtype))
+
+
+def _lower_sample(b: ProgramBuilder, op: Op) -> None:
+    axes, seen, count = _input_windows(b, op)
+    numbers = b.const(_tap_numbers((1,) * len(axes) + tuple(a.size for a in axes if a.size > 1)))
+    index = b.cast(b.view(op.inputs[1]), DType.I64)
+    for _ in range(count):
+        index = index.expand_dims(index.rank)
+    b.put(op.output, reduce_windows(b, "sum", [seen, index, numbers], count, expr=_chosen(seen.dtype)))
+
+
+def _lower_debox(b: ProgramBuilder, op: Op) -> None:
+    x = b.view(op.inputs[0])
+    axes, border = unpool_axes(x.shape, op.attrs), op.attrs["border"]
+    plan = reverse_plan(axes, unpool_reaches(axes, border))
+    source = plan.source(b, x, border)
+    post = None
+    if op.attrs["normalize"]:
+        post, _ = averaged(b, axes, "constant", x.dtype)
+    output = b.new([a.upscaled for a in axes], x.dtype, channels_last(x.rank))
+    for phases in plan.combinations():
+        target = phase_outputs(output, phases)
+        if any(p.size == 0 for p in phases):
+            b.fill(target, 0)
+        else:
+            seen, count = phase_windows(source, phases)
+            reduce_windows(b, "sum", [seen], count, post=post, out=target)
+    b.put(op.output, output)
+
+
+def _lower_desample(b: ProgramBuilder, op: Op) -> None:
+    x, index = b.view(op.inputs[0]), b.cast(b.view(op.inputs[1]), DType.I64)
+    axes = unpool_axes(x.shape, op.attrs)
+    plan = reverse_plan(axes, [(0, 0)] * x.rank)
+    source, indices = plan.source(b, x, "constant"), plan.source(b, index, "constant", -1)
+    numbers = _tap_numbers([a.size for a in axes])
+    output = b.new([a.upscaled for a in axes], x.dtype, channels_last(x.rank))
+    for phases in plan.combinations():
+        target = phase_outputs(output, phases)
+        if any(p.size == 0 for p in phases):
+            b.fill(target, 0)
+            continue
+        taps_of = [[p.tap + v * p.tap_step for v in range(p.size)] for p in phases]
+        chosen = numbers[np.ix_(*taps_of)]
+        places = b.const(chosen.reshape((1,) * x.rank + tuple(n for n in chosen.shape if n > 1)))
+        seen, count = phase_windows(source, phases)
+        where, _ = phase_windows(indices, phases)
+        reduce_windows(b, "sum", [seen, where, places], count, expr=_chosen(x.dtype), out=target)
+    b.put(op.output, output)
+
+
+register("box", infer=_infer_pool, reference=_reference_box, lower=_lower_box)
+register("debox", infer=_infer_debox, reference=_reference_debox, lower=_lower_debox)
+register("avg_pool", infer=_infer_pool, reference=_reference_avg_pool, lower=_lower_avg_pool)
+register("rms_pool", infer=_infer_pool, reference=_reference_rms_pool, lower=_lower_rms_pool)
+register("max_pool", infer=_infer_pool, reference=_reference_max_pool, lower=_lower_max_pool)
+register("argmax_pool", infer=_infer_argmax_pool, reference=_reference_argmax_pool, lower=_lower_argmax_pool)
+register(
+    "max_pool_with_index",
+    infer=_infer_max_pool_with_index,
+    reference=_reference_max_pool_with_index,
+    lower=_lower_max_pool_with_index,
+)
+register("sample", infer=_infer_sample, reference=_reference_sample, lower=_lower_sample)
+register("desample", infer=_infer_desample, reference=_reference_desample, lower=_lower_desample)
