@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from numba.core import cgutils, compiler, cpu, errors, types, typing, utils
+from numba.core import cgutils, compiler, cpu, entrypoints, errors, types, typing, utils
 from numba.core.codegen import CPUCodegen, CPUCodeLibrary
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
@@ -92,8 +92,12 @@ class _Context(cpu.CPUContext):
 
 @functools.cache
 def _contexts() -> tuple[Any, Any]:
-    """The typing and the target context, put in the place of Numba's own so that its overloads end up here too."""
+    """The typing and the target context, put in the place of Numba's own so that its overloads end up here too.
+
+    Extensions of Numba that other packages register are left out: they could change what a kernel compiles to.
+    """
     rtsys._init = True
+    entrypoints._already_initialized = True
     typing_context = cpu_target.typing_context
     target_context = _Context(typing_context, "cpu")
     cpu_target.__dict__["_toplevel_target_context"] = target_context

@@ -44,14 +44,15 @@ class _Worker:
     def __init__(self) -> None:
         self.busy: KernelSpec | None = None
         self.messages = tempfile.TemporaryFile()  # noqa: SIM115
-        paths = [os.path.abspath(p) for p in sys.path if isinstance(p, str)]
+        folder = Path(__file__).parent
+        paths = [os.path.abspath(p) for p in [*sys.path, folder.parent.parent] if isinstance(p, str | Path)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA_", "LC_", "LANG"))}
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-c", _START, json.dumps(paths)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.messages,
-            cwd=Path(__file__).parent,
+            cwd=folder,
             env=environment,
         )
         self.requests = cast(BinaryIO, self.process.stdin)
