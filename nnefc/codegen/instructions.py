@@ -6,6 +6,7 @@ Each has two sides: a NumPy meaning, which runs when a kernel runs un-jitted, an
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from numba.core import types
 from nnefc.codegen.emit import emit_expr
 from nnefc.codegen.device import Instruction
 from nnefc.codegen.target import Target
-from nnefc.codegen.tile import INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64, mangle, splat_constant
+from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64, mangle, splat_constant
 from nnefc.ir.expr import Expr, arg, call, cast, select
 from nnefc.ir.types import DType
 
@@ -37,6 +38,10 @@ def operation(
 
         return kind(*kinds), generate
 
+    # Numba folds the arguments of a call by the signature of what defines it.
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = [context, *inspect.signature(result).parameters.values()]
+    define.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return Instruction(_named(meaning, name), define)
 
 

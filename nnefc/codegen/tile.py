@@ -130,7 +130,7 @@ class Vectors:
         addresses = self._addresses(pointer, offsets, dtype.size)
         name = f"llvm.masked.gather.{mangle(kind)}.v{self.lanes}p0"
         args = [addresses, ir.Constant(I32, dtype.size), self._mask(mask), _zeros(kind)]
-        return to_register(self.builder, intrinsic(self.builder, name, kind, args))
+        return to_register(self.builder, intrinsic(self.builder, name, kind, args), dtype, self.target)
 
     def load(
         self, pointer: ir.Value, offset: ir.Value, access: Access, stride: ir.Value | None, dtype: DType,
@@ -140,21 +140,21 @@ class Vectors:
         b, kind = self.builder, ir.VectorType(mem_type(dtype), self.lanes)
         if access is Access.SAME:
             scalar = b.load(self.element(pointer, offset), align=dtype.size)
-            return to_register(b, self.splat(scalar))
+            return to_register(b, self.splat(scalar), dtype, self.target)
         if access is Access.STRIDED:
             return self.gather(pointer, self.strided_offsets(offset, stride), dtype, mask)
         address = self._vector_pointer(pointer, offset, kind)
         if mask is None:
-            return to_register(b, b.load(address, align=dtype.size))
+            return to_register(b, b.load(address, align=dtype.size), dtype, self.target)
         args = [address, ir.Constant(I32, dtype.size), mask, _zeros(kind)]
-        return to_register(b, intrinsic(b, f"llvm.masked.load.{mangle(kind)}.p0", kind, args))
+        return to_register(b, intrinsic(b, f"llvm.masked.load.{mangle(kind)}.p0", kind, args), dtype, self.target)
 
     def store(
         self, value: ir.Value, pointer: ir.Value, offset: ir.Value, access: Access, stride: ir.Value | None,
         dtype: DType, mask: ir.Value | None,
     ) -> None:
         """Store one vector, as ``access`` says; lanes outside the mask touch no memory."""
-        b, value = self.builder, to_memory(self.builder, value)
+        b, value = self.builder, to_memory(self.builder, value, dtype, self.target)
         void = ir.VoidType()
         if access is Access.STRIDED:
             addresses = self._addresses(pointer, self.strided_offsets(offset, stride), dtype.size)

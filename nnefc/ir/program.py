@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
-
 import numpy as np
 
 from nnefc.ir.expr import Expr
