@@ -84,9 +84,7 @@ FITS = {
         {"f32": 5, "f64": 11},
     ),
     "ERF": Fit(even(lambda x: mp.erf(x) / x - 1), lambda z: mp.mpf(1), mp.mpf(0), mp.mpf(1), {"f32": 7, "f64": 13}),
-    "ERFC_F32": Fit(
-        lambda t: -mp.log(mp.erfc(t + 1)), lambda t: mp.erfc(t + 1), mp.mpf(0), mp.mpf("2.95"), {"f32": 8}
-    ),
+    "ERFC_F32": Fit(lambda t: -mp.log(mp.erfc(t + 1)), lambda t: mp.erfc(t + 1), mp.mpf(0), mp.mpf("2.95"), {"f32": 8}),
     "ERFC_F64": Fit(
         lambda t: -mp.log(mp.erfc(t + 1)), lambda t: mp.erfc(t + 1), mp.mpf(0), mp.mpf("4.95"), {"f64": 18}
     ),
@@ -99,14 +97,11 @@ def minimax(points: list[mp.mpf], values: list[mp.mpf], weights: list[mp.mpf], t
     for _ in range(12):
         scale = [w**2 * u for w, u in zip(weights, emphasis, strict=True)]
         moments = [mp.fsum(s * x**k for s, x in zip(scale, points, strict=True)) for k in range(2 * terms - 1)]
-        right = [
-            mp.fsum(s * y * x**k for s, x, y in zip(scale, points, values, strict=True)) for k in range(terms)
-        ]
+        right = [mp.fsum(s * y * x**k for s, x, y in zip(scale, points, values, strict=True)) for k in range(terms)]
         normal = mp.matrix([[moments[i + j] for j in range(terms)] for i in range(terms)])
         coefficients = list(mp.lu_solve(normal, mp.matrix(right)))
         errors = [
-            abs(w * (y - mp.polyval(coefficients[::-1], x)))
-            for x, y, w in zip(points, values, weights, strict=True)
+            abs(w * (y - mp.polyval(coefficients[::-1], x))) for x, y, w in zip(points, values, weights, strict=True)
         ]
         emphasis = [u * e for u, e in zip(emphasis, errors, strict=True)]
         mean = mp.fsum(emphasis) / len(emphasis)

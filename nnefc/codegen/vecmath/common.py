@@ -1,4 +1,4 @@
-"""Constants of any precision, and the arithmetic that several functions share: error-free sums and products, scaling."""
+"""Constants of any precision, and the arithmetic that functions share: error-free sums and products, scaling."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ PI = Fraction(
     int(
         "3243F6A8885A308D313198A2E03707344A4093822299F31D0082EFA98EC4E6C89452821E638D01377BE5466CF34E90C6CC0AC29B7C97"
         "C50DD3F84D5B5B54709179216D5D98979FB1BD1310BA698DFB5AC2FFD72DBD01ADFB7B8E1AFED6A267E96BA7C9045F12C7F9924A1994"
-        "7B3916CF70801F2E2858EFC16636920D871574E69A458FEA3F4933D7E0D95748F728EB658718BCD5882154AEE7B54A41DC25A59B5"
-        , 16
+        "7B3916CF70801F2E2858EFC16636920D871574E69A458FEA3F4933D7E0D95748F728EB658718BCD5882154AEE7B54A41DC25A59B5",
+        16,
     ),
     1 << 1280,
 )
@@ -68,7 +68,7 @@ def fast_two_sum(v: Vec, a: Value, b: Value) -> tuple[Value, Value]:
 
 
 def two_product(v: Vec, a: Value, b: Value) -> tuple[Value, Value]:
-    """The rounded product and its error, exactly away from over- and underflow (Dekker, 1971, where there is no fma)."""
+    """The rounded product and its error, exactly where neither over- nor underflows (Dekker, 1971, without fma)."""
     p = v.mul(a, b)
     if v.fused:
         return p, v.fma(a, b, v.neg(p))

@@ -182,5 +182,3 @@ def log1p_plus(v: Vec, x: Value, extra: Value | None) -> Value:
     c = v.select(direct, zero, v.div(error, u))
     y = join_log(v, k if extra is None else v.add(k, extra), f, c)
     return v.select(v.eq(x, v.const(math.inf)), x, y)
-
-

@@ -61,7 +61,7 @@ class Vec(Protocol):
 
     Every operation is rounded on its own; ``fma`` is one rounding where ``fused``, else a product and a sum. Integers
     have the format's width and wrap; comparisons of floats are false for NaN except ``ne``. Shift counts are less than
-    the width. ``where_any`` computes ``then()`` only if the mask holds somewhere; otherwise the result is ``otherwise``.
+    the width. ``where_any`` computes ``then()`` only if the mask holds somewhere; else the result is ``otherwise``.
     ``lookup`` reads a table of non-negative integers; each index must be within it.
     """
 

@@ -124,7 +124,8 @@ def reduce_quarters(v: Vec, a: Value) -> tuple[Value, Value, Value]:
     fast = (r, e, i)
 
     def slow() -> list[Value]:
-        return [v.select(big, s, f) for s, f in zip(_payne_hanek(v, v.select(big, a, v.const(2.0**40))), fast, strict=True)]
+        exact = _payne_hanek(v, v.select(big, a, v.const(2.0**40)))
+        return [v.select(big, s, f) for s, f in zip(exact, fast, strict=True)]
 
     r, e, i = v.where_any(big, slow, fast)
     return r, e, i
@@ -163,7 +164,7 @@ def _payne_hanek(v: Vec, a: Value) -> tuple[Value, Value, Value]:
 
 
 def _significand_limbs(v: Vec, a: Value) -> tuple[list[Value], list[Value]]:
-    """The significand of ``a``, shifted to a limb boundary, as three limbs, and the eight limbs of 2 / pi to multiply."""
+    """The significand of ``a``, shifted to a limb boundary, as three limbs, and the eight limbs of 2 / pi it needs."""
     format = v.format
     width, fraction = format.bits // 2, format.fraction
     n, mask = v.iconst(width), v.iconst((1 << width) - 1)
