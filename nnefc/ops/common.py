@@ -100,10 +100,19 @@ def require_axes(axes: Sequence[int], rank: int, name: str = "axes", of: str = "
     require(len(set(axes)) == len(axes), f"{name} = {shape_text(axes)} repeats an item; each may occur once")
 
 
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _fits(value: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
 def integer(attrs: Attrs, name: str) -> int:
     """An integer attribute. Raises InvalidModelError if it is something else."""
     value = attrs[name]
-    require(isinstance(value, int) and not isinstance(value, bool), f"{name} = {value!r} must be an integer")
+    require(_is_integer(value), f"{name} = {value!r} must be an integer")
+    require(_fits(value), f"{name} is too large; it must fit 64 bits")
     return int(value)
 
 
@@ -112,7 +121,8 @@ def integers(attrs: Attrs, name: str, lengths: Sequence[int] | None = None, why:
     value = attrs[name]
     require(isinstance(value, tuple), f"{name} = {value!r} must be an array of integers")
     for item in value:
-        require(isinstance(item, int) and not isinstance(item, bool), f"{name} contains {item!r}; it must be integers")
+        require(_is_integer(item), f"{name} contains {item!r}; it must be integers")
+        require(_fits(item), f"{name} contains a number that is too large; it must fit 64 bits")
     if lengths is not None:
         wanted = " or ".join(map(str, dict.fromkeys(lengths)))
         require(
@@ -126,9 +136,9 @@ def pairs(attrs: Attrs, name: str, lengths: Sequence[int] | None = None, why: st
     value = attrs[name]
     require(isinstance(value, tuple), f"{name} = {value!r} must be an array of pairs of integers")
     for item in value:
-        good = isinstance(item, tuple) and len(item) == 2
-        good = good and all(isinstance(i, int) and not isinstance(i, bool) for i in item)
+        good = isinstance(item, tuple) and len(item) == 2 and all(map(_is_integer, item))
         require(good, f"{name} contains {item!r}; each item must be a pair of integers")
+        require(all(map(_fits, item)), f"{name} contains a number that is too large; it must fit 64 bits")
     if lengths is not None:
         wanted = " or ".join(map(str, dict.fromkeys(lengths)))
         require(
@@ -150,13 +160,16 @@ def require_positive(values: Sequence[int], name: str) -> None:
         require(value > 0, f"{name} = {shape_text(values)} contains {value}; every item must be positive")
 
 
-_KINDS = {"f": "scalar", "i": "integer", "u": "unsigned integer", "b": "logical"}
+_KINDS = {"f": "scalar", "i": "integer", "u": "integer", "b": "logical"}
 
 
 def require_kind(type_: TensorType, kinds: str, name: str) -> None:
     """Raise InvalidModelError unless the element type is of one of ``kinds`` (the letters of ``DType.kind``)."""
-    wanted = " or ".join(_KINDS[k] for k in kinds)
-    require(type_.dtype.kind in kinds, f"{name} has elements of type {type_.dtype}; it must be of {wanted} type")
+    wanted = " or ".join(dict.fromkeys(_KINDS[k] for k in kinds))
+    require(
+        type_.dtype.kind in kinds,
+        f"{name} has {_KINDS[type_.dtype.kind]} elements ({type_.dtype}); they must be {wanted}",
+    )
 
 
 def common_dtype(types: Sequence[TensorType], names: Sequence[str], kinds: str = "fiub") -> DType:
@@ -189,7 +202,3 @@ def border_index(border: str, index: np.ndarray, extent: int) -> np.ndarray:
         return np.where(folded < extent, folded, period - folded)
     folded = index % (2 * extent)
     return np.where(folded < extent, folded, 2 * extent - 1 - folded)
-
-
-BORDERS = ("ignore", "constant", "replicate", "reflect", "reflect-even")
-"""Every border mode (NNEF 1.0.5, 4.3)."""

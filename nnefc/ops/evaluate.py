@@ -30,13 +30,13 @@ def evaluate(
     for i, op in enumerate(graph.ops):
         memory.update(_run(graph, op, memory, state))
         if op.kind == "update":
-            updates[_label(graph, op)] = memory[op.output.name]
+            updates[_label(graph, op)] = memory[op.output.name].copy()
         for name in [v.name for v in op.inputs if isinstance(v, Value)]:
             if last_use[name] == i and name not in kept:
                 memory.pop(name, None)
     if state is not None:
         state.update(updates)
-    return {v.name: memory[v.name] for v in graph.outputs}
+    return {v.name: memory[v.name].copy() for v in graph.outputs}
 
 
 def variable_values(graph: Graph, op: Op) -> np.ndarray:

@@ -11,7 +11,6 @@ from nnefc.ir.graph import Attrs, Op
 from nnefc.ir.program import View
 from nnefc.ir.types import INTEGER, TensorType
 from nnefc.ops.common import (
-    BORDERS,
     border_index,
     integer,
     integers,
@@ -24,6 +23,7 @@ from nnefc.ops.common import (
     shape_text,
     tensor,
 )
+from nnefc.ops.geometry import BORDERS
 from nnefc.ops.primitive import register, require
 
 # ---- slice
@@ -48,7 +48,7 @@ def ranges(shape: Sequence[int], attrs: Attrs) -> list[tuple[int, int, int, int]
         written = f"begin = {begin}, end = {end}, stride = {stride} of dimension {axis}, which has extent {extent}"
         require(0 <= first < extent, f"{written}: the first element would be {first}; it must be 0 to {extent - 1}")
         length = -((first - last) // stride)
-        require(length > 0, f"{written}: elements from {first} up to but not including {last} are none; take some")
+        require(length > 0, f"{written}: there are no elements from {first} to {last}; at least one must be taken")
         result.append((axis, first, length, stride))
     return result
 
@@ -68,7 +68,7 @@ def _infer_slice(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType,
 def _slice(arrays: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, ...]:
     (x,) = arrays
     for axis, first, length, stride in ranges(x.shape, attrs):
-        x = np.take(x, first + stride * np.arange(length), axis)
+        x = x[(slice(None),) * axis + (first + stride * np.arange(length),)]
     return (x,)
 
 
@@ -88,7 +88,7 @@ register("slice", infer=_infer_slice, reference=_slice, lower=_lower_slice)
 def _infer_pad(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     shape = types[0].extents
     padding = pairs(attrs, "padding", [len(shape)], ", the rank of the input")
-    one_of(attrs, "border", [b for b in BORDERS if b != "ignore"])
+    one_of(attrs, "border", BORDERS)
     return (tensor(types[0].dtype, [p + n + q for n, (p, q) in zip(shape, padding, strict=True)]),)
 
 

@@ -12,6 +12,7 @@ from nnefc.ir.graph import Attrs, Op
 from nnefc.ir.types import TensorType
 from nnefc.ops.common import (
     MAX_OUTPUTS,
+    MAX_RANK,
     common_dtype,
     integer,
     integers,
@@ -42,8 +43,9 @@ def reshaped(shape: Sequence[int], attrs: Attrs) -> tuple[int, ...]:
     )
     end = rank if count == -1 else start + count
     given = f"shape = {shape_text(items)}"
+    require(len(items) <= MAX_RANK, f"{given} has {len(items)} items; a tensor may have {MAX_RANK} dimensions at most")
     require(all(i >= -1 for i in items), f"{given} contains {min(items, default=0)}; items must be positive, 0 or -1")
-    require(items.count(-1) <= 1, f"{given} contains -1 {items.count(-1)} times; it may occur once")
+    require(items.count(-1) <= 1, f"{given} contains -1 more than once, so the extents are not determined")
     for i, item in enumerate(items):
         if item == 0:
             require(

@@ -33,11 +33,19 @@ def _infer_constant(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorTy
         len(value) in (1, volume),
         f"value has {len(value)} items; the shape {shape_text(attrs['shape'])} needs {volume}, or 1 that is repeated",
     )
-    kind = result[0].dtype.kind
     for item in value:
-        fits = isinstance(item, bool) if kind == "b" else isinstance(item, (int, float) if kind == "f" else int)
-        require(fits, f"value contains {item!r}, which is no {result[0].dtype}")
+        require(_is_value(item, result[0].dtype), f"value contains {item!r}, which is no {result[0].dtype}")
     return result
+
+
+def _is_value(item: object, dtype: DType) -> bool:
+    """Whether a number can be an element of that type."""
+    if isinstance(item, bool) or dtype.kind == "b":
+        return isinstance(item, bool) and dtype.kind == "b"
+    if dtype.kind == "f":
+        return isinstance(item, float) or (isinstance(item, int) and abs(item) < 2**128)
+    info = np.iinfo(dtype.numpy)
+    return isinstance(item, int) and info.min <= item <= info.max
 
 
 def _infer_variable(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:

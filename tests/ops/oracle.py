@@ -1,4 +1,4 @@
-"""Khronos' two NNEF interpreters as oracles, each in a process of its own: the C++ one of the ``nnef`` package may abort.
+"""Khronos' two NNEF interpreters as oracles, each in a process of its own, for the C++ one may abort.
 
 ``run("cpp" or "torch", cases)`` gives per case the outputs by name, or a string saying what the interpreter said.
 As a script it is the worker process: ``oracle.py NAME FOLDER START``.

@@ -54,7 +54,9 @@ class Known:
         return name == self.oracle and case.kind in self.kinds.split() and self.applies(case)
 
 
-_LOCAL = "local_response_normalization local_mean_normalization local_variance_normalization local_contrast_normalization"
+_LOCAL = (
+    "local_response_normalization local_mean_normalization local_variance_normalization local_contrast_normalization"
+)
 
 KNOWN = (
     Known("cpp", "argmax_reduce argmin_reduce", lambda c: len(_axes(c)) != 1, "one axis only"),
