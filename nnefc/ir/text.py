@@ -55,8 +55,13 @@ def format_op(op: Op, signature: Signature | None, *, types: bool = True) -> str
 
 def format_encoding(encoding: Encoding) -> str:
     """The quantization operation with its named parameters, as a line of ``graph.quant`` has it."""
-    parameters = ", ".join(f"{name} = {format_value(value)}" for name, value in encoding.parameters)
+    parameters = ", ".join(f"{name} = {format_value(value, _array(value))}" for name, value in encoding.parameters)
     return f"{encoding.algorithm}({parameters})"
+
+
+def _array(value: Any) -> ast.TypeSpec | None:
+    """The type of a nested array, down to its items."""
+    return ast.ArraySpec(_array(value[0])) if isinstance(value, tuple) and value else None
 
 
 def format_value(value: Any, spec: ast.TypeSpec | None = None) -> str:

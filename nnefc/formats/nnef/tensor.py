@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nnefc.errors import InvalidModelError, Location, NnefcError, UnsupportedError
+from nnefc.errors import InvalidModelError, Location, UnsupportedError
 from nnefc.formats.nnef import bits as bitstream
 from nnefc.ir.graph import Tensor
 from nnefc.ir.types import DType
@@ -74,8 +74,7 @@ def parse_header(raw: bytes, size: int, name: str) -> TensorHeader:
     """The header in ``raw``, the first bytes of a tensor file of ``size`` bytes called ``name``.
 
     Everything that the header claims is compared with ``size``, so that the caller may allocate what it says. Raises
-    InvalidModelError if it is malformed or does not fit the size, UnsupportedError for a vendor's item type and for a
-    later version of the format.
+    InvalidModelError if it is malformed or does not fit the size, UnsupportedError for a vendor's item type.
     """
     place = Location(name)
     if len(raw) < HEADER_SIZE or size < HEADER_SIZE:
@@ -86,8 +85,7 @@ def parse_header(raw: bytes, size: int, name: str) -> TensorHeader:
     if magic != _MAGIC:
         raise InvalidModelError(f"not a tensor file: it starts with 0x{magic.hex()}, not 0x{_MAGIC.hex()}", place)
     if (major, minor) != (1, 0):
-        error: type[NnefcError] = UnsupportedError if major >= 1 else InvalidModelError
-        raise error(f"version {major}.{minor} of tensor files is not supported, only 1.0", place)
+        raise InvalidModelError(f"version {major}.{minor} of tensor files is unknown; there is 1.0", place)
     item = _item_type(code, bits, place)
     if rank > MAX_RANK:
         raise InvalidModelError(f"rank {rank} exceeds {MAX_RANK}", place)
