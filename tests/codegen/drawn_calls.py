@@ -1,0 +1,185 @@
+"""Drawn calls of every kernel family on awkwardly strided views, and memory to run them in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nnefc.ir.expr import Expr, arg, call, cast, const, select
+from nnefc.ir.program import (
+    BoxReduce,
+    Buffer,
+    Call,
+    Contract,
+    Gather,
+    Map,
+    Reduce,
+    Role,
+    Row,
+    View,
+    dense_strides,
+)
+from nnefc.ir.types import DType
+
+EXTENTS = (1, 2, 3, 5, 7, 8, 9, 16, 17, 31, 33)
+Memory = dict[str, np.ndarray]
+
+
+class Drawer:
+    """Draws views and the memory under them."""
+
+    def __init__(self, seed: int):
+        self.rng = np.random.default_rng(seed)
+        self.memory: Memory = {}
+
+    def pick(self, *choices: object) -> object:
+        return choices[int(self.rng.integers(len(choices)))]
+
+    def shape(self, rank: int, most: int = 6000) -> tuple[int, ...]:
+        """Awkward extents, of at most ``most`` elements."""
+        while True:
+            shape = tuple(int(n) for n in self.rng.choice(EXTENTS, rank))
+            if np.prod(shape) <= most:
+                return shape
+
+    def values(self, size: int, dtype: DType) -> np.ndarray:
+        if dtype is DType.BOOL:
+            return self.rng.random(size) < 0.5
+        if dtype.kind == "f":
+            return self.rng.uniform(-3, 3, size).astype(dtype.numpy)
+        return self.rng.integers(-9 if dtype.kind == "i" else 0, 10, size).astype(dtype.numpy)
+
+    def view(self, shape: Sequence[int], dtype: DType, repeat: bool = False, dense: bool = False) -> View:
+        """A view of new memory: dimensions in any order, gaps, steps, reversals and (``repeat``) repeated dimensions."""
+        shape = tuple(shape)
+        rank = len(shape)
+        order = tuple(int(d) for d in self.rng.permutation(rank)) if self.rng.random() < 0.6 else tuple(range(rank))
+        steps = [1 if dense or self.rng.random() < 0.8 else int(self.rng.integers(2, 4)) for _ in shape]
+        margins = [0 if dense or self.rng.random() < 0.7 else int(self.rng.integers(1, 4)) for _ in shape]
+        same = [repeat and not dense and self.rng.random() < 0.2 for _ in shape]
+        extents = [1 if s else n * k + m for n, k, m, s in zip(shape, steps, margins, same, strict=True)]
+        strides = list(dense_strides(extents, order))
+        size = int(np.prod(extents)) if rank else 1
+        offset = 0
+        for d in range(rank):
+            stride = 0 if same[d] else strides[d] * steps[d]
+            if not dense and self.rng.random() < 0.15:
+                offset += (shape[d] - 1) * stride
+                stride = -stride
+            strides[d] = stride
+        name = f"b{len(self.memory)}"
+        self.memory[name] = self.values(size, dtype)
+        return View(Buffer(name, dtype, size, Role.TEMP), offset, shape, tuple(strides))
+
+    # ---- calls
+
+    def map(self) -> Call:
+        shape = self.shape(int(self.rng.integers(0, 5)))
+        f = self.pick(DType.F32, DType.F32, DType.F64)
+        a, b = arg(0, f), arg(1, f)
+        kinds: list[tuple[Expr, tuple[DType, ...]]] = [
+            (a, (f,)),
+            (call("add", call("mul", a, b), const(0.5, f)), (f, f)),
+            (select(arg(2, DType.BOOL), a, b), (f, f, DType.BOOL)),
+            (call("lt", a, b), (f, f)),
+            (cast(a, DType.I64), (f,)),
+            (cast(arg(0, DType.I64), f), (DType.I64,)),
+            (call("and", arg(0, DType.BOOL), call("not", arg(1, DType.BOOL))), (DType.BOOL, DType.BOOL)),
+            (const(1.5, f), ()),
+            (arg(0, DType.I64), (DType.I64,)),
+            (arg(0, DType.U8), (DType.U8,)),
+        ]
+        expr, types = kinds[int(self.rng.integers(len(kinds)))]
+        inputs = tuple(self.view(shape, t, repeat=True) for t in types)
+        return Map((expr,), inputs, (self.view(shape, expr.dtype),))
+
+    def reduce(self) -> Call:
+        f = self.pick(DType.F32, DType.F32, DType.F64)
+        kept, reduced = self.shape(int(self.rng.integers(0, 4)), 400), self.shape(int(self.rng.integers(1, 4)), 60)
+        op = str(self.pick("sum", "sum", "max", "min", "all", "any", "argmax", "argmin"))
+        dtype = DType.BOOL if op in ("all", "any") else f
+        expr, types = arg(0, dtype), [dtype]
+        if op == "sum" and self.rng.random() < 0.6:
+            expr, types = call("mul", expr, arg(1, dtype)), [dtype, dtype]
+        inputs = tuple(self.view(kept + reduced, t, repeat=True) for t in types)
+        post, extras = None, ()
+        if op in ("sum", "max") and self.rng.random() < 0.5:
+            post = call("max", call("add", arg(0, dtype), arg(1, dtype)), const(0, dtype))
+            extras = (self.view(kept, dtype, repeat=True),)
+        out = DType.I64 if op.startswith("arg") else dtype
+        return Reduce(op, expr, post, inputs, extras, self.view(kept, out), len(reduced))
+
+    def window(self) -> Call:
+        """Pooling or depthwise convolution: the inputs' windows overlap."""
+        channels, high, wide = int(self.pick(1, 3, 16, 17, 40)), int(self.pick(5, 8, 13)), int(self.pick(6, 9, 20))
+        x = self.view((channels, high, wide), DType.F32)
+        stride, dilation = int(self.pick(1, 1, 2)), int(self.pick(1, 1, 2))
+        x = x.window((1, 2), (3, 2), (stride, stride), (dilation, 1))
+        op = str(self.pick("max", "sum"))
+        inputs, expr = [x], arg(0, DType.F32)
+        if op == "sum":
+            w = self.view((channels, 3, 2), DType.F32)
+            inputs.append(View(w.buffer, w.offset, x.shape, (w.strides[0], 0, 0, *w.strides[1:])))
+            expr = call("mul", expr, arg(1, DType.F32))
+        order = tuple(int(d) for d in self.pick((1, 2, 0), (0, 1, 2)))
+        kept = x.shape[:3]
+        out = self.view(kept, DType.F32, dense=True)
+        out = replace(out, strides=dense_strides(kept, order))
+        return Reduce(op, expr, None, tuple(inputs), (), out, 2)
+
+    def row(self) -> Call:
+        f = self.pick(DType.F32, DType.F64)
+        kept, reduced = self.shape(int(self.rng.integers(0, 3)), 100), self.shape(int(self.rng.integers(1, 3)), 100)
+        x, top = arg(0, f), arg(1, f)
+        shifted = call("exp", call("sub", x, top))
+        stages = (("max", x), ("sum", shifted))
+        expr = call("div", shifted, arg(2, f))
+        view = self.view(kept + reduced, f)
+        return Row(stages, expr, (view,), self.view(kept + reduced, f), len(reduced))
+
+    def contract(self) -> Call:
+        f = self.pick(DType.F32, DType.F32, DType.F64)
+        g = tuple(int(n) for n in self.rng.choice((1, 2, 3), int(self.rng.integers(0, 3))))
+        p = self.shape(int(self.rng.integers(0, 3)), 300)
+        r = self.shape(int(self.rng.integers(1, 4)), 60)
+        outputs = int(self.rng.choice((1, 3, 8, 16, 17, 31, 48, 65, 100)))
+        x, w = self.view(g + p + r, f, repeat=True), self.view((*g, *r, outputs), f, repeat=True)
+        post, extras = None, ()
+        if self.rng.random() < 0.5:
+            post = call("max", call("add", arg(0, f), arg(1, f)), const(0, f))
+            extras = (self.view((*g, *p, outputs), f, repeat=True),)
+        out = self.view((*g, *p, outputs), f)
+        return Contract(x, w, post, extras, out, len(g), len(r))
+
+    def gather(self) -> Call:
+        before, after = self.shape(int(self.rng.integers(0, 3)), 60), self.shape(int(self.rng.integers(0, 3)), 60)
+        index_shape, n = self.shape(int(self.rng.integers(0, 3)), 60), int(self.rng.choice(EXTENTS))
+        dtype = self.pick(DType.F32, DType.I64, DType.BOOL)
+        x = self.view((*before, n, *after), dtype, repeat=True)
+        index = self.view(index_shape, DType.I64)
+        check = self.rng.random() < 0.5
+        low, high = (0, n) if check else (-5, n + 5)
+        self.memory[index.buffer.name][:] = self.rng.integers(low, high, index.buffer.size)
+        return Gather(x, index, self.view((*before, *index_shape, *after), dtype), len(before), check)
+
+    def box(self) -> Call:
+        boxes, high, wide = int(self.pick(1, 3)), int(self.pick(1, 2)), int(self.pick(1, 3))
+        x = self.view((2, int(self.pick(1, 5, 16, 20)), 6, 7), DType.F32)
+        batch = self.view((boxes,), DType.I64)
+        rows, columns = self.view((boxes, high, 2), DType.I64), self.view((boxes, wide, 2), DType.I64)
+        for v, low, top in ((batch, -1, 4), (rows, -2, 9), (columns, -2, 9)):
+            self.memory[v.buffer.name][:] = self.rng.integers(low, top, v.buffer.size)
+        out = self.view((boxes, x.shape[1], high, wide), DType.F32)
+        return BoxReduce(str(self.pick("max", "mean")), x, batch, rows, columns, out)
+
+
+FAMILIES = ("map", "reduce", "window", "row", "contract", "gather", "box")
+
+
+def draw(family: str, seed: int) -> tuple[Call, Memory]:
+    """A call of a family and its memory, the same for the same seed."""
+    drawer = Drawer(seed)
+    make: Callable[[], Call] = getattr(drawer, family)
+    return make(), drawer.memory

@@ -1,0 +1,151 @@
+"""Every kernel family on drawn calls: un-jitted and compiled, against the NumPy meaning of the call."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_calls import FAMILIES, Memory, draw
+
+from nnefc.codegen.instructions import INDEX_ERROR
+from nnefc.codegen.objectfile import load_objects
+from nnefc.codegen.pack import pack
+from nnefc.codegen.select import Choice, select
+from nnefc.codegen.target import Target
+from nnefc.codegen.workers import compile_kernels
+from nnefc.ir.interpret import run_call
+from nnefc.ir.program import Call, Gather, Program
+
+HOST = Target.host()
+AVX2 = Target.parse("x86_64-unknown-linux-gnu:x86-64-v3")
+ARM = Target.parse("aarch64-unknown-linux-gnu:cortex-a76")
+ALLOWED = {"memcpy", "memset", "memmove"}
+
+
+class Pointer:
+    """A C pointer into an array, for kernels that run un-jitted. It leaves the array at its peril."""
+
+    def __init__(self, array: np.ndarray, base: int):
+        self.array, self.base = array, base
+
+    def _place(self, index: Any) -> np.ndarray:
+        if isinstance(index, slice):
+            index = np.arange(index.start, index.stop)
+        place = np.asarray(index) + self.base
+        assert np.all((place >= 0) & (place < len(self.array))), "out of bounds"
+        return place
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.array[self._place(index)]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.array[self._place(index)] = value
+
+
+def choices(call: Call, memory: Memory, target: Target) -> list[Choice]:
+    """The kernels of a call, packing of weights included; memory for what they write is added."""
+    program = pack(Program("drawn", (), (), (), (), (call,), {}, {}), target)
+    for c in program.calls:
+        for v in c.reads() + c.writes():
+            if v.buffer.name not in memory:
+                fill = np.nan if v.dtype.kind == "f" else 99
+                memory[v.buffer.name] = np.full(v.buffer.size, fill, v.dtype.numpy)
+    return [select(c, target) for c in program.calls]
+
+
+def expected(call: Call, memory: Memory) -> Memory:
+    """The memory after the call, by its NumPy meaning."""
+    result = {name: a.copy() for name, a in memory.items()}
+    run_call(call, result)
+    return result
+
+
+def check(call: Call, memory: Memory, wanted: Memory) -> None:
+    """Every buffer that the call knows holds what it should: what lies between the elements is untouched too."""
+    for name, b in wanted.items():
+        a = memory[name]
+        if a.dtype.kind == "f":
+            tolerance = 1e-5 if a.dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=20 * tolerance, err_msg=f"{name} of {call}")
+        else:
+            np.testing.assert_array_equal(a, b, err_msg=f"{name} of {call}")
+
+
+@pytest.mark.parametrize("target", [HOST, AVX2, ARM], ids=["host", "avx2", "arm"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_unjitted(family: str, target: Target) -> None:
+    for seed in range(25):
+        call, memory = draw(family, seed)
+        wanted = expected(call, memory)
+        for choice in choices(call, memory, target):
+            flag = np.zeros(1, np.int32)
+            operands = [Pointer(memory[v.buffer.name], v.offset) for v in choice.views]
+            pointers = tuple([*operands, flag][: len(choice.spec.pointers())])
+            geometry = np.array(choice.geometry, np.int64)
+            middle = choice.units // 2
+            kernel = choice.spec.build(target)
+            kernel(pointers, geometry, middle, choice.units)
+            kernel(pointers, geometry, 0, middle)
+            assert flag[0] == 0
+        check(call, memory, wanted)
+
+
+def test_compiled() -> None:
+    """Drawn calls of every family, compiled in one go for this machine and, where it can run them, for AVX2."""
+    targets = [HOST] if HOST.vector_bytes <= 32 else [HOST, AVX2]
+    for target in targets:
+        drawn = [(draw(family, 1000 + seed)) for family in FAMILIES for seed in range(6)]
+        jobs = [(call, memory, expected(call, memory), choices(call, memory, target)) for call, memory in drawn]
+        specs = tuple(dict.fromkeys(choice.spec for *_, found in jobs for choice in found))
+        kernels = compile_kernels(specs, target)
+        loaded = load_objects([k.object for k in kernels.values()])
+        for call, memory, wanted, found in jobs:
+            for choice in found:
+                assert run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory) == 0
+            check(call, memory, wanted)
+
+
+def run_compiled(address: int, choice: Choice, memory: Memory) -> int:
+    """Run a compiled kernel, its units in two parts. Returns the error flag."""
+    flag = np.zeros(1, np.int32)
+    pointers = [memory[v.buffer.name].ctypes.data + v.offset * v.dtype.size for v in choice.views]
+    pointers = [*pointers, flag.ctypes.data][: len(choice.spec.pointers())]
+    geometry = np.array(choice.geometry, np.int64)
+    kinds = [ctypes.c_void_p] * (len(pointers) + 1) + [ctypes.c_int64] * 2
+    function = ctypes.CFUNCTYPE(None, *kinds)(address)
+    middle = choice.units // 3
+    function(*pointers, geometry.ctypes.data, 0, middle)
+    function(*pointers, geometry.ctypes.data, middle, choice.units)
+    return int(flag[0])
+
+
+def test_bad_index_sets_the_flag() -> None:
+    found = []
+    for seed in range(40):
+        call, memory = draw("gather", seed)
+        assert isinstance(call, Gather)
+        if not call.check:
+            continue
+        memory[call.index.buffer.name][call.index.offset] = call.x.shape[call.axis]
+        (choice,) = choices(call, memory, HOST)
+        found.append((choice, memory))
+    kernels = compile_kernels(tuple(dict.fromkeys(c.spec for c, _ in found[:4])), HOST)
+    loaded = load_objects([k.object for k in kernels.values()])
+    for choice, memory in found[:4]:
+        assert run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory) == INDEX_ERROR
+
+
+def test_aarch64_objects_need_nothing(tmp_path: Path) -> None:
+    """One instance of each family, for AArch64: no undefined symbols but the allowed ones."""
+    specs = []
+    for family in FAMILIES:
+        call, memory = draw(family, 3)
+        specs += [choice.spec for choice in choices(call, memory, ARM)]
+    kernels = compile_kernels(tuple(dict.fromkeys(specs)), ARM)
+    assert {spec.family for spec in kernels} == {"map", "rows", "contract", "gather", "box"}
+    for spec, kernel in kernels.items():
+        assert set(kernel.undefined) <= ALLOWED, f"{spec} needs {kernel.undefined}"
+        assert kernel.object[:4] == b"\x7fELF" and kernel.object[18] == 183
