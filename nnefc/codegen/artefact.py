@@ -114,8 +114,8 @@ def _port(name: str, type_: TensorType) -> Port:
     return Port(name, type_.dtype.numpy, type_.extents)
 
 
-def load_artefact(artefact: Artefact, threads: int | None = None) -> Model:
-    """The model in this process; ``threads`` as for :class:`Model`.
+def load_artefact(artefact: Artefact, threads: int | None = None, kind: type[Model] = Model) -> Model:
+    """The model in this process, of the class ``kind``; ``threads`` as for :class:`Model`.
 
     Raises UnsupportedError if this CPU cannot run it.
     """
@@ -135,7 +135,7 @@ def load_artefact(artefact: Artefact, threads: int | None = None) -> Model:
         handle.address,
         handle,
     )
-    return Model(code, threads)
+    return kind(code, threads)
 
 
 def write_package(artefact: Artefact, directory: str | os.PathLike[str]) -> None:
@@ -269,12 +269,12 @@ def _version(tool: str) -> str:
     return importlib.metadata.version(tool)
 
 
-def load_package(directory: str | os.PathLike[str], threads: int | None = None) -> Model:
-    """The model of a compiled package; ``threads`` as for :class:`Model`.
+def load_package(directory: str | os.PathLike[str], threads: int | None = None, kind: type[Model] = Model) -> Model:
+    """The model of a compiled package, of the class ``kind``; ``threads`` as for :class:`Model`.
 
     Raises InvalidModelError if it is damaged, and UnsupportedError if it cannot run here.
     """
-    return _translated(directory, lambda path: package.load(path, threads))
+    return _translated(directory, lambda path: package.load(path, threads, kind))
 
 
 def verify_package(directory: str | os.PathLike[str]) -> manifest.Manifest:

@@ -21,7 +21,7 @@ from .model import Code, Model
 _BLOCK = 1 << 20
 
 
-def load(directory: str, threads: int | None = None) -> Model:
+def load(directory: str, threads: int | None = None, kind: type[Model] = Model) -> Model:
     """The model of the package in ``directory``.
 
     Checks the machine, the sizes of the library and the weights, and the library's checksum (:func:`verify` checks
@@ -64,7 +64,7 @@ def load(directory: str, threads: int | None = None) -> Model:
         address,
         handle,
     )
-    return Model(code, threads)
+    return kind(code, threads)
 
 
 def verify(directory: str) -> Manifest:
