@@ -14,20 +14,19 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 
-from nnefc.codegen.emit import emit_expr
 from nnefc.codegen.device import Instruction
+from nnefc.codegen.emit import emit_expr
 from nnefc.codegen.target import Target
-from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64, mangle, splat_constant
+from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64
 from nnefc.ir.expr import Expr, arg, call, cast, select
 from nnefc.ir.types import DType
-
 
 
 def operation(
     name: str, meaning: Callable[..., Any], result: Callable[..., Any], emit: Callable[..., Any]
 ) -> Instruction:
-    """An instruction. ``meaning`` is what a Python call does; ``result(*types)`` the Numba type of a call; ``emit(builder,
-    result type, argument types, argument values)`` its LLVM value, or None for a void one."""
+    """An instruction. ``meaning`` is what a Python call does, ``result(*types)`` the Numba type of a call, and
+    ``emit(builder, result type, argument types, argument values)`` its LLVM value, or None for a void one."""
 
     def define(context: Any, *kinds: Any) -> Any:
         kind = result(*kinds)
@@ -57,7 +56,8 @@ def _geometry(g: np.ndarray, k: int) -> int:
     return int(g[k])
 
 
-geometry = operation("geometry", _geometry, lambda g, k: INT, lambda b, result, kinds, args: load_i64(b, args[0], args[1])
+geometry = operation(
+    "geometry", _geometry, lambda g, k: INT, lambda b, result, kinds, args: load_i64(b, args[0], args[1])
 )
 """geometry(g, k): the k-th number of the launch's geometry."""
 
@@ -123,7 +123,8 @@ def advance(count: int) -> Instruction:
 
 def zeros(count: int) -> Instruction:
     """zeros(): ``count`` zero offsets."""
-    return operation("zeros",
+    return operation(
+        "zeros",
         lambda: (0,) * count,
         lambda: _tuple_type(count),
         lambda b, result, kinds, args: _pack(b, [index(0)] * count),
@@ -155,7 +156,7 @@ def map_tile(lattice: Lattice, exprs: tuple[Expr, ...], inputs: int) -> Instruct
 
 
 def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_operand: int) -> Instruction:
-    """store_tile(results, p, offsets, g, count): store ``expr`` of the tiles ``results`` and the operands ``extras``."""
+    """store_tile(results, p, offsets, g, count): store ``expr`` of the tiles ``results`` and operands ``extras``."""
 
     def meaning(
         results: Sequence[np.ndarray], p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int
@@ -253,15 +254,18 @@ def _better(op: str, dtype: DType) -> Expr:
     return call("gt" if op == "argmax" else "lt", arg(1, dtype), arg(0, dtype))
 
 
-def accumulate(
-    lattice: Lattice, op: str, expr: Expr, inputs: int, stages: int, horizontal: bool
-) -> Instruction:
+def accumulate(lattice: Lattice, op: str, expr: Expr, inputs: int, stages: int, horizontal: bool) -> Instruction:
     """accumulate(acc, results, p, offsets, g, count, t): take in ``expr`` of the first ``inputs`` operands and of the
     ``stages`` tiles ``results``. ``t`` numbers the element (its first lane, if ``horizontal``: lanes are elements)."""
 
     def meaning(
-        acc: tuple[np.ndarray, ...], results: Sequence[np.ndarray], p: Sequence[np.ndarray], offsets: Offsets,
-        g: np.ndarray, count: int, t: int,
+        acc: tuple[np.ndarray, ...],
+        results: Sequence[np.ndarray],
+        p: Sequence[np.ndarray],
+        offsets: Offsets,
+        g: np.ndarray,
+        count: int,
+        t: int,
     ) -> tuple[np.ndarray, ...]:
         args = [*(lattice.get(k, p, offsets, g, count) for k in range(inputs)), *results[:stages]]
         value = np.broadcast_to(expr.evaluate(args), acc[0].shape)
@@ -287,13 +291,18 @@ def accumulate(
                 parts[k] = b.insert_value(parts[k], value, n)
         return _struct(b, parts)
 
-    return operation("accumulate", meaning, lambda acc, results, p, offsets, g, count, t: acc, emit
-    )
+    return operation("accumulate", meaning, lambda acc, results, p, offsets, g, count, t: acc, emit)
 
 
 def _take_in(
-    b: ir.IRBuilder, lattice: Lattice, op: str, expr: Expr, values: Sequence[ir.Value], old: Sequence[ir.Value],
-    t: ir.Value, horizontal: bool,
+    b: ir.IRBuilder,
+    lattice: Lattice,
+    op: str,
+    expr: Expr,
+    values: Sequence[ir.Value],
+    old: Sequence[ir.Value],
+    t: ir.Value,
+    horizontal: bool,
 ) -> list[ir.Value]:
     lanes, target = lattice.lanes, lattice.target
     if op == "sum" and expr.op == "mul" and expr.dtype.kind == "f":
@@ -385,8 +394,7 @@ def splat_integer(dtype: DType, lanes: int, target: Target) -> Instruction:
 
 def zero_tile(tile: Tile) -> Instruction:
     """zero_tile(): an accumulator of zeros."""
-    return operation("zero_tile", lambda: tile.full(0), lambda: tile, lambda b, result, kinds, args: tile.constant(0.0)
-    )
+    return operation("zero_tile", lambda: tile.full(0), lambda: tile, lambda b, result, kinds, args: tile.constant(0.0))
 
 
 def outer(tile: Tile, target: Target) -> Instruction:
@@ -446,7 +454,8 @@ INDEX_ERROR = 1
 
 def load_index() -> Instruction:
     """load_index(q, offset): an I64 element as an integer."""
-    return operation("load_index",
+    return operation(
+        "load_index",
         lambda q, offset: int(q[offset]),
         lambda q, offset: INT,
         lambda b, result, kinds, args: b.load(b.gep(args[0], [args[1]], inbounds=True), align=8),
@@ -484,7 +493,9 @@ def gather_tile(lattice: Lattice, check: bool) -> Instruction:
         numbers = b.select(b.icmp_signed("<", numbers, zero), zero, numbers)
         numbers = b.select(b.icmp_signed(">", numbers, last), last, numbers)
         step = load_i64(b, g, index(lattice.lane_at + 1))
-        places = b.add(vectors.strided_offsets(b.extract_value(offsets, 1), step), b.mul(numbers, vectors.splat(stride)))
+        places = b.add(
+            vectors.strided_offsets(b.extract_value(offsets, 1), step), b.mul(numbers, vectors.splat(stride))
+        )
         value = vectors.gather(b.extract_value(p, 1), places, operands[1].dtype, mask)
         access.store(2, 0, 0, value)
 

@@ -65,9 +65,9 @@ def row_loop(loops: Nest) -> int | None:
 def tile_shape(rows: int, outputs: int, dtype: DType, target: Target) -> TileShape:
     """The register tile for ``rows`` neighbouring pixels and ``outputs`` outputs.
 
-    Accumulators, one row of weights and a broadcast pixel must fit the registers. Of the shapes that do, the one with the
-    least estimated time per reduction step: the larger of multiply-adds and loads (two a cycle each) and of the latency
-    of a multiply-add, times the number of tiles, the overlap of the last ones included.
+    Accumulators, one row of weights and a broadcast pixel must fit the registers. Of the shapes that do, the one with
+    the least estimated time per reduction step: the largest of multiply-adds and loads (two a cycle each) and of the
+    latency of a multiply-add, times the number of tiles, the overlap of the last ones included.
     """
     lanes = target.lanes(dtype)
     vectors = math.ceil(outputs / lanes)

@@ -24,7 +24,7 @@ PARALLEL_WORK = 131072
 
 
 def plan(program: Program, target: Target) -> LaunchPlan:
-    """The launches of a lowered Program for a target: weights are packed and folded, kernels selected, memory placed."""
+    """The launches of a lowered Program: weights are packed and folded, kernels selected, memory placed."""
     return schedule(fold(pack(program, target)), target)
 
 

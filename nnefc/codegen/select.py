@@ -31,7 +31,7 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class Choice:
-    """A kernel instance for a call: ``views`` are its pointer operands in order (``flag`` follows if the instance wants it)."""
+    """A kernel instance for a call. ``views`` are its pointer operands in order; the error flag may follow them."""
 
     spec: KernelSpec
     views: tuple[View, ...]
@@ -102,7 +102,12 @@ def _map(call: Map, target: Target) -> Choice:
             lane = Loop(chunk, lane.strides)
     row, outer = _split_units(rest, count)
     spec = MapKernel(
-        call.exprs, _operands(views, lane), len(call.inputs), len(outer), lanes, lane.extent >= lanes,
+        call.exprs,
+        _operands(views, lane),
+        len(call.inputs),
+        len(outer),
+        lanes,
+        lane.extent >= lanes,
         lane.extent % lanes != 0,
     )
     geometry = (row.extent, lane.extent, *row.strides, *lane.strides, *flattened(outer))
@@ -138,8 +143,15 @@ def _rows(
 
 
 def _rows_along(
-    views: tuple[View, ...], kept: Nest, reduced: Nest, at: int, stages: tuple[tuple[str, Expr], ...], final: Expr,
-    inputs: int, mapped: bool, target: Target,
+    views: tuple[View, ...],
+    kept: Nest,
+    reduced: Nest,
+    at: int,
+    stages: tuple[tuple[str, Expr], ...],
+    final: Expr,
+    inputs: int,
+    mapped: bool,
+    target: Target,
 ) -> Choice:
     lanes, count = vector_lanes(target), len(views)
     lane, rest = kept[at], without(kept, at)
@@ -148,19 +160,43 @@ def _rows_along(
     rows = 1 << (min(most, row.extent).bit_length() - 1)
     inner, above = reduced[-1], reduced[:-1]
     spec = RowsKernel(
-        stages, final, mapped, _operands(views, lane, row), inputs, len(outer), len(above), rows, lanes,
-        lane.extent >= lanes, lane.extent % lanes != 0, False,
+        stages,
+        final,
+        mapped,
+        _operands(views, lane, row),
+        inputs,
+        len(outer),
+        len(above),
+        rows,
+        lanes,
+        lane.extent >= lanes,
+        lane.extent % lanes != 0,
+        False,
     )
     geometry = (
-        row.extent, lane.extent, volume(above), inner.extent, *row.strides, *lane.strides, *inner.strides,
-        *flattened(outer), *flattened(above),
+        row.extent,
+        lane.extent,
+        volume(above),
+        inner.extent,
+        *row.strides,
+        *lane.strides,
+        *inner.strides,
+        *flattened(outer),
+        *flattened(above),
     )
     return Choice(spec, views, geometry, volume(outer))
 
 
 def _rows_across(
-    views: tuple[View, ...], kept: Nest, reduced: Nest, at: int, stages: tuple[tuple[str, Expr], ...], final: Expr,
-    inputs: int, mapped: bool, target: Target,
+    views: tuple[View, ...],
+    kept: Nest,
+    reduced: Nest,
+    at: int,
+    stages: tuple[tuple[str, Expr], ...],
+    final: Expr,
+    inputs: int,
+    mapped: bool,
+    target: Target,
 ) -> Choice:
     lanes, count = vector_lanes(target), len(views)
     lane, above = reduced[at], without(reduced, at)
@@ -169,12 +205,29 @@ def _rows_across(
     if not mapped:
         operands[inputs:] = [Operand(o.dtype, Access.UNIT) for o in operands[inputs:]]
     spec = RowsKernel(
-        stages, final, mapped, tuple(operands), inputs, len(outer), len(above), 1, lanes,
-        lane.extent >= lanes, lane.extent % lanes != 0, True,
+        stages,
+        final,
+        mapped,
+        tuple(operands),
+        inputs,
+        len(outer),
+        len(above),
+        1,
+        lanes,
+        lane.extent >= lanes,
+        lane.extent % lanes != 0,
+        True,
     )
     geometry = (
-        row.extent, lane.extent, volume(above), 1, *row.strides, *lane.strides, *(0,) * count,
-        *flattened(outer), *flattened(above),
+        row.extent,
+        lane.extent,
+        volume(above),
+        1,
+        *row.strides,
+        *lane.strides,
+        *(0,) * count,
+        *flattened(outer),
+        *flattened(above),
     )
     return Choice(spec, views, geometry, volume(outer))
 
@@ -185,7 +238,10 @@ def _reduce(call: Reduce, target: Target) -> Choice:
     still = (0,) * call.axes
     inputs = len(call.inputs)
     kept = nest(call.output.shape, [v.strides[:rank] for v in views])
-    reduced = nest(call.inputs[0].shape[rank:] if call.inputs else (), [v.strides[rank:] if k < inputs else still for k, v in enumerate(views)])
+    reduced = nest(
+        call.inputs[0].shape[rank:] if call.inputs else (),
+        [v.strides[rank:] if k < inputs else still for k, v in enumerate(views)],
+    )
     if not call.op.startswith("arg"):
         reduced = ordered(reduced, 0)
     value = DType.I64 if call.op.startswith("arg") else call.expr.dtype
@@ -224,12 +280,27 @@ def _contract(call: Panels, target: Target) -> Choice:
     inner, above = reduced[-1], reduced[:-1]
     operands = _operands(views, lane, row)
     spec = ContractKernel(
-        plain.post if plain.post is not None else arg(0, call.x.dtype), operands, len(outer), len(above),
-        inner.strides[0] == 1, tile.rows, tile.cols, tile.lanes, outputs >= tile.width, outputs % tile.width != 0,
+        plain.post if plain.post is not None else arg(0, call.x.dtype),
+        operands,
+        len(outer),
+        len(above),
+        inner.strides[0] == 1,
+        tile.rows,
+        tile.cols,
+        tile.lanes,
+        outputs >= tile.width,
+        outputs % tile.width != 0,
     )
     geometry = (
-        row.extent, outputs, volume(above), inner.extent, inner.strides[0], *row.strides, *lane.strides,
-        *flattened(tuple(outer)), *flattened(above),
+        row.extent,
+        outputs,
+        volume(above),
+        inner.extent,
+        inner.strides[0],
+        *row.strides,
+        *lane.strides,
+        *flattened(tuple(outer)),
+        *flattened(above),
     )
     return Choice(spec, views, geometry, volume(tuple(outer)))
 
@@ -245,11 +316,23 @@ def _gather(call: Gather, target: Target) -> Choice:
     lane, outer = loops[k], without(loops, k)
     along = lane.extent > 1 and lane.strides[0] != 0
     spec = GatherKernel(
-        _operands((index, x, out), lane), len(outer), lanes, lane.extent >= lanes, lane.extent % lanes != 0, along,
+        _operands((index, x, out), lane),
+        len(outer),
+        lanes,
+        lane.extent >= lanes,
+        lane.extent % lanes != 0,
+        along,
         call.check,
     )
     geometry = (
-        x.shape[axis], x.strides[axis], lane.extent, 0, 0, 0, *lane.strides, *flattened(outer),
+        x.shape[axis],
+        x.strides[axis],
+        lane.extent,
+        0,
+        0,
+        0,
+        *lane.strides,
+        *flattened(outer),
     )
     return Choice(spec, (index, x, out), geometry, volume(outer))
 
@@ -268,8 +351,18 @@ def _box(call: BoxReduce, target: Target) -> Choice:
         call.op, _operands((x, batch, rows, columns, out), lane), lanes, channels >= lanes, channels % lanes != 0
     )
     geometry = (
-        images, height, width, channels, x.strides[0], x.strides[2], x.strides[3], rows.strides[2],
-        columns.strides[2], *(0,) * 5, *lane.strides, *flattened(outer),
+        images,
+        height,
+        width,
+        channels,
+        x.strides[0],
+        x.strides[2],
+        x.strides[3],
+        rows.strides[2],
+        columns.strides[2],
+        *(0,) * 5,
+        *lane.strides,
+        *flattened(outer),
     )
     return Choice(spec, (x, batch, rows, columns, out), geometry, volume(outer))
 

@@ -41,8 +41,8 @@ class KernelSpec(ABC):
 
     with ``p`` a tuple of pointers to elements of the types ``pointers()``, ``g`` a pointer to int64 geometry (extents,
     strides, in elements) and ``begin``, ``end`` the range of work units to do. (As machine code it has one argument per
-    pointer: a tuple is passed as its elements.) It returns nothing, allocates nothing and raises nothing; a BOOL element
-    is a byte of 0 or 1.
+    pointer: a tuple is passed as its elements.) It returns nothing, allocates nothing and raises nothing; a BOOL
+    element is a byte of 0 or 1.
     """
 
     family: ClassVar[str]

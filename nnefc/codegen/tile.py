@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.extending import models, register_model
 
-from nnefc.codegen.emit import emit_expr, mem_type, reg_type, to_memory, to_register
+from nnefc.codegen.emit import mem_type, reg_type, to_memory, to_register
 from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
 from nnefc.ir.types import DType
@@ -80,7 +80,7 @@ def mangle(kind: ir.Type) -> str:
     if isinstance(kind, ir.VectorType):
         return f"v{kind.count}{mangle(kind.element)}"
     names = {ir.FloatType: "f32", ir.DoubleType: "f64", ir.HalfType: "f16"}
-    return names[type(kind)] if type(kind) in names else f"i{kind.width}"
+    return names.get(type(kind)) or f"i{kind.width}"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,12 @@ class Vectors:
         return to_register(self.builder, intrinsic(self.builder, name, kind, args), dtype, self.target)
 
     def load(
-        self, pointer: ir.Value, offset: ir.Value, access: Access, stride: ir.Value | None, dtype: DType,
+        self,
+        pointer: ir.Value,
+        offset: ir.Value,
+        access: Access,
+        stride: ir.Value | None,
+        dtype: DType,
         mask: ir.Value | None,
     ) -> ir.Value:
         """One vector, as ``access`` says. Lanes outside the mask touch no memory."""
@@ -150,8 +155,14 @@ class Vectors:
         return to_register(b, intrinsic(b, f"llvm.masked.load.{mangle(kind)}.p0", kind, args), dtype, self.target)
 
     def store(
-        self, value: ir.Value, pointer: ir.Value, offset: ir.Value, access: Access, stride: ir.Value | None,
-        dtype: DType, mask: ir.Value | None,
+        self,
+        value: ir.Value,
+        pointer: ir.Value,
+        offset: ir.Value,
+        access: Access,
+        stride: ir.Value | None,
+        dtype: DType,
+        mask: ir.Value | None,
     ) -> None:
         """Store one vector, as ``access`` says; lanes outside the mask touch no memory."""
         b, value = self.builder, to_memory(self.builder, value, dtype, self.target)
@@ -187,7 +198,6 @@ def fma(b: ir.IRBuilder, target: Target, x: ir.Value, y: ir.Value, z: ir.Value) 
 def load_i64(b: ir.IRBuilder, g: ir.Value, k: ir.Value) -> ir.Value:
     """The k-th number of the geometry."""
     return b.load(b.gep(g, [k], inbounds=True), align=8)
-
 
 
 @dataclass(frozen=True)

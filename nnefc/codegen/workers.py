@@ -210,11 +210,11 @@ def _compile(
                     else:
                         selector.unregister(worker.answers)
                         active.remove(worker)
-                        _pool.give(worker)
-                    if kernel is None:
-                        missing.append(spec)
-                    else:
+                        _pool.give(worker) if kernel is not None else worker.close()
+                    if kernel is not None:
                         finish(spec, kernel)
+                    else:
+                        missing.append(spec)
         finally:
             for worker in active:
                 worker.close(kill=True)

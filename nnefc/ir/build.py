@@ -103,9 +103,7 @@ class ProgramBuilder:
         self._outputs.append((Port(name, view.dtype, view.shape), target.buffer))
         self.copy(view, target)
 
-    def _dense(
-        self, shape: Sequence[int], dtype: DType, role: Role, order: Sequence[int] | None, name: str
-    ) -> View:
+    def _dense(self, shape: Sequence[int], dtype: DType, role: Role, order: Sequence[int] | None, name: str) -> View:
         name = self._unique(name or (self.origin.names[0] if self.origin.names else "t"))
         size = int(np.prod(shape, dtype=object))
         return View(Buffer(name, dtype, size, role), 0, tuple(shape), dense_strides(shape, order))

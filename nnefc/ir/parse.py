@@ -18,6 +18,8 @@ MAX_TEXT = 16 << 20
 """Characters in a text."""
 MAX_TOKENS = 1 << 18
 """Tokens in a text."""
+MAX_NAME = 1000
+"""Characters in an identifier."""
 
 
 def parse_document(text: str, file: str = "graph.nnef") -> ast.Document:
@@ -134,6 +136,10 @@ class _Limits:
                     raise _LimitReached(f"brackets nest more than {MAX_DEPTH} deep", token)
             elif token.type in ("RPAR", "RSQB"):
                 open_brackets -= 1
+            elif token.type == "IDENT" and len(token) > MAX_NAME:
+                raise _LimitReached(
+                    f"an identifier has {len(token)} characters; at most {MAX_NAME} are accepted", token
+                )
             yield token
 
 

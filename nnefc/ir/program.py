@@ -61,10 +61,7 @@ class View:
             raise ValueError(f"{self} reaches elements {low}..{high} of {self.buffer.size}")
 
     def __str__(self) -> str:
-        return (
-            f"{self.buffer.name}[{','.join(map(str, self.shape))}]"
-            f"@{self.offset}({','.join(map(str, self.strides))})"
-        )
+        return f"{self.buffer.name}[{','.join(map(str, self.shape))}]@{self.offset}({','.join(map(str, self.strides))})"
 
     @property
     def dtype(self) -> DType:

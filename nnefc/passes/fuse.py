@@ -1,8 +1,8 @@
 """Fusion on kernel families: what follows a kernel element by element is done where the kernel stores.
 
-Two rules serve all operations. A Map that reads all that one kernel wrote, and is its only reader, moves into that kernel
-(into the expression of a Map, the ``post`` of a Reduce or a Contract). A copy of all that one kernel wrote vanishes: the
-kernel writes to the copy's place, or, where others read it too, everyone uses the copy's buffer.
+Two rules serve all operations. A Map that reads all that one kernel wrote, and is its only reader, moves into that
+kernel (into the expression of a Map, the ``post`` of a Reduce or a Contract). A copy of all that one kernel wrote
+vanishes: the kernel writes to the copy's place, or, where others read it too, everyone uses the copy's buffer.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from nnefc.ir.graph import Graph
 from nnefc.ir.program import Program
+from nnefc.ir.program_text import format_program
+from nnefc.ir.text import format_graph
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.lower import lower
@@ -19,17 +21,24 @@ PROGRAM_PASSES: tuple[tuple[str, ProgramPass], ...] = (
 )
 """Program -> Program, in order."""
 
-PASSES = ("load", "lower", *(name for name, _ in PROGRAM_PASSES))
-"""Every point of the pipeline by name: the Graph as loaded, then Programs."""
-
 
 def run(graph: Graph, taps: Sequence[str] = (), *, after: str | None = None) -> Program:
     """The Program of a graph, up to and with the pass ``after`` (default: all). See ``lower`` for what it raises."""
     program = lower(graph, taps)
-    if after == "lower":
-        return program
-    for name, step in PROGRAM_PASSES:
+    for name, step in PROGRAM_PASSES if after != "lower" else ():
         program = step(program)
         if name == after:
             break
     return program
+
+
+def pass_names() -> tuple[str, ...]:
+    """Every point of the pipeline by name, in order: the Graph as loaded, then Programs."""
+    return ("load", "lower", *(name for name, _ in PROGRAM_PASSES))
+
+
+def text_after(graph: Graph, name: str | None = None) -> str:
+    """The model after a pass: typed NNEF text after ``load`` (or None), else the text of the Program."""
+    if name in (None, "load"):
+        return format_graph(graph)
+    return format_program(run(graph, after=name))

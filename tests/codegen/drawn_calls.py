@@ -52,7 +52,7 @@ class Drawer:
         return self.rng.integers(-9 if dtype.kind == "i" else 0, 10, size).astype(dtype.numpy)
 
     def view(self, shape: Sequence[int], dtype: DType, repeat: bool = False, dense: bool = False) -> View:
-        """A view of new memory: dimensions in any order, gaps, steps, reversals and (``repeat``) repeated dimensions."""
+        """A view of new memory: dimensions in any order, gaps, steps, reversals, and repeats if ``repeat``."""
         shape = tuple(shape)
         rank = len(shape)
         order = tuple(int(d) for d in self.rng.permutation(rank)) if self.rng.random() < 0.6 else tuple(range(rank))

@@ -23,9 +23,9 @@ class ContractKernel(KernelSpec):
     the last tile overlapping the one before. Rows must not be fewer than ``rows``. ``reduced`` counts the
     reduced dimensions beside the innermost, whose step in x is ``unit`` or in the geometry.
 
-    Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it; strides per operand along rows and
-    lanes; per outer loop its extent and strides for the operands and for the number of the first output; per outer
-    reduced loop its extent and x's stride.
+    Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it; strides per operand
+    along rows and lanes; per outer loop its extent and strides for the operands and for the number of the first
+    output; per outer reduced loop its extent and x's stride.
     """
 
     family: ClassVar[str] = "contract"

@@ -19,12 +19,12 @@ class RowsKernel(KernelSpec):
     ``operands`` are the ``inputs`` inputs, the extras (read with the last store) and the output. If ``horizontal``,
     the lanes lie along the innermost reduced dimension, else along a kept one; then ``rows`` neighbours along the row
     dimension make a tile, the last tile overlapping the one before. ``outer`` and ``reduced`` count the kept dimensions
-    beside row and lane, and the reduced ones beside the innermost. The final expression reads the inputs and the results if
-    ``mapped``, else the last result and the extras.
+    beside row and lane, and the reduced ones beside the innermost. The final expression reads the inputs and the
+    results if ``mapped``, else the last result and the extras.
 
     Geometry: rows, lanes, outer reduced extent in all, inner reduced extent; then strides per operand along rows,
-    lanes, and the innermost reduced dimension; then per outer kept dimension, and per outer reduced dimension, its extent and the
-    operands' strides.
+    lanes, and the innermost reduced dimension; then per outer kept dimension, and per outer reduced dimension, its
+    extent and the operands' strides.
     """
 
     family: ClassVar[str] = "rows"
