@@ -48,7 +48,7 @@ def aligned(nbytes: int) -> np.ndarray:
     """``nbytes`` bytes (uint8, of no certain content) that begin at a multiple of ALIGNMENT."""
     block = np.empty(nbytes + ALIGNMENT, np.uint8)
     start = -block.ctypes.data % ALIGNMENT
-    return block[start : start + nbytes]
+    return block[start:][:nbytes]  # in two steps, since an empty slice begins where its array does
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
