@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from nnefc.api import Model, compile, evaluate, load, load_compiled, save
 from nnefc.errors import InvalidModelError, NnefcError, UnsupportedError
+from nnefc.ir.graph import Graph
 
 __version__ = "0.1.0"
 
-__all__ = ["InvalidModelError", "NnefcError", "UnsupportedError", "__version__"]
+__all__ = [
+    "Graph",
+    "InvalidModelError",
+    "Model",
+    "NnefcError",
+    "UnsupportedError",
+    "__version__",
+    "compile",
+    "evaluate",
+    "load",
+    "load_compiled",
+    "save",
+]

@@ -6,26 +6,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Step = Callable[[str], None]
-"""Says that one more piece is done, and names it."""
+Report = Callable[[int, int], None]
+"""Told how many of how many pieces are done."""
 
 
 @contextmanager
-def bar(title: str, total: int) -> Iterator[Step]:
-    """A bar of ``total`` pieces on standard error while the block runs; nothing where that is no terminal."""
-    if not total or not sys.stderr.isatty():
-        yield lambda piece: None
+def bar(title: str) -> Iterator[Report]:
+    """A bar on standard error while the block runs, from the first report on; nothing where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[piece]}"),
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=total, piece="")
-        yield lambda piece: progress.update(task, advance=1, piece=piece)
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

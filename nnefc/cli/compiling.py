@@ -21,7 +21,6 @@ def configure(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--target", metavar="TRIPLE", default="host", help="the machine to run on (default: this)")
     command.add_argument("--cpu", metavar="NAME[+FEATURE]", help="its CPU (default: any of the triple)")
-    command.add_argument("--verify", action="store_true", help="check the network after every pass")
     add_threads(command)
 
 
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args.output)
     graph, notes = read_model(args)
     start = time.perf_counter()
-    model = compile_model(graph, threads=args.threads, target=_target(args), verify=args.verify)
+    model = compile_model(graph, threads=args.threads, target=_target(args))
     model.save(args.output)
     seconds = time.perf_counter() - start
     files = {p.name: p.stat().st_size for p in sorted(Path(args.output).iterdir()) if p.is_file()}

@@ -14,6 +14,7 @@ NAME = "ops"
 HELP = "list the operations and what supports each"
 DESCRIPTION = "List the operations of NNEF 1.0.5: which have a shape rule, a NumPy meaning and a compiled form."
 
+_GIVEN = ("external", "variable")
 _HEADING = re.compile(r"# ---- ([^;\n]*)")
 _FRAGMENT = re.compile(r"fragment (\w+)")
 
@@ -35,7 +36,7 @@ def operations() -> tuple[Row, ...]:
     for name, group, has_body in _declared():
         fallback = "body" if has_body else "-"
         own = "own" if name in registered else fallback
-        lowered = name in registered and registered[name].lower is not None
+        lowered = name in _GIVEN or (name in registered and registered[name].lower is not None)
         rows.append(Row(name, group, own, own, "own" if lowered else fallback))
     return tuple(rows)
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from nnefc.cli.common import UsageError, add_model, add_threads, emit, is_compiled, positive, read_model
 from nnefc.cli.data import npz_names, read_npy, read_npz, write_npz
-from nnefc.ir.types import TensorType
+from nnefc.errors import InvalidModelError
+from nnefc.ir.types import DType, TensorType
+from nnefc.runtime import Model, Port
 
 NAME = "run"
 HELP = "feed a model and print or store its answers"
 DESCRIPTION = "Feed a model, or a folder that `nnefc compile` wrote, with arrays, and print or store its answers."
+Arrays = dict[str, np.ndarray]
+Types = dict[str, TensorType]
+Call = Callable[[Arrays], Arrays]
+
 SHOWN = 10
 LISTED = 4096
 
@@ -49,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
     """Call the model once and print or store what it answers; 1 if that is not what was expected."""
     call, inputs, outputs = _callable(args)
     arrays = _inputs(args, inputs)
-    answers = call(arrays)
+    try:
+        answers = call(arrays)
+    except ValueError as error:
+        raise InvalidModelError(f"the model cannot work on these inputs: {error}") from error
     report: dict[str, Any] = {"outputs": {name: _summary(array) for name, array in answers.items()}}
     if args.repeat:
         report["median_ms"] = _median_ms(lambda: call(arrays), args.repeat)
@@ -65,10 +75,7 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(c["equal"] for c in report.get("compared", {}).values()) else 1
 
 
-Types = dict[str, TensorType]
-
-
-def _callable(args: argparse.Namespace) -> tuple[Any, Types, Types]:
+def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     """A function from named inputs to named outputs, and the types of both."""
     from nnefc import api
 
@@ -76,16 +83,31 @@ def _callable(args: argparse.Namespace) -> tuple[Any, Types, Types]:
         if args.reference or args.shapes:
             raise UsageError("--reference and --shape need the model itself, not a compiled folder")
         model = api.load_compiled(args.model, threads=args.threads)
-        return model.call, api.types_of(model.inputs), api.types_of(model.outputs)
+        return _named(model), _types(model.inputs), _types(model.outputs)
     graph, _ = read_model(args)
     inputs, outputs = ({v.name: v.type for v in values} for values in (graph.inputs, graph.outputs))
     if args.reference:
         return lambda arrays: api.evaluate(graph, arrays), inputs, outputs
-    return api.compile(graph, threads=args.threads).call, inputs, outputs
+    return _named(api.compile(graph, threads=args.threads)), inputs, outputs
 
 
-def _inputs(args: argparse.Namespace, types: Types) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
+def _named(model: Model) -> Call:
+    """The model as a function of named inputs that gives named outputs."""
+
+    def call(arrays: Arrays) -> Arrays:
+        result = model(*(arrays[port.name] for port in model.inputs))
+        names = [port.name for port in model.outputs]
+        return dict(zip(names, result if len(names) > 1 else [result], strict=True))
+
+    return call
+
+
+def _types(ports: Sequence[Port]) -> Types:
+    return {port.name: TensorType(DType.of(port.dtype), port.shape) for port in ports}
+
+
+def _inputs(args: argparse.Namespace, types: Types) -> Arrays:
+    arrays: Arrays = {}
     for text in args.inputs:
         name, equals, path = text.partition("=")
         if equals and name in types:
@@ -126,7 +148,7 @@ def _summary(array: np.ndarray) -> dict[str, Any]:
     return summary
 
 
-def _compare(args: argparse.Namespace, answers: dict[str, np.ndarray], types: Types) -> dict[str, dict[str, Any]]:
+def _compare(args: argparse.Namespace, answers: Arrays, types: Types) -> dict[str, dict[str, Any]]:
     """The largest difference of each expected answer, relative to its largest magnitude (floats), or exactly."""
     expected = read_npz(args.expect, {name: types[name] for name in answers})
     if not expected:
@@ -148,7 +170,7 @@ def _difference(answer: np.ndarray, expected: np.ndarray, tolerance: float) -> d
     return {"equal": bool(worst <= tolerance), "relative": worst, "tolerance": tolerance}
 
 
-def _median_ms(call: Any, count: int) -> float:
+def _median_ms(call: Callable[[], object], count: int) -> float:
     """The median time of ``count`` calls in milliseconds."""
     times = []
     for _ in range(count):

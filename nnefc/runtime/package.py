@@ -26,7 +26,7 @@ def load(directory: str, threads: int | None = None, kind: type[Model] = Model) 
 
     Checks the machine, the sizes of the library and the weights, and the library's checksum (:func:`verify` checks
     every byte). Raises PackageError, or PlatformError where the package is made for another machine. ``threads`` is as
-    for :class:`Model`.
+    for :class:`Model`, and ``kind`` the class of the result.
     """
     directory = os.path.abspath(directory)
     _check_system()

@@ -1,0 +1,158 @@
+"""What a program uses: load, compile, evaluate, save, load_compiled. Heavy parts are imported when they are needed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnefc import runtime
+from nnefc.errors import UnsupportedError
+from nnefc.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from nnefc.codegen.artefact import Artefact
+
+Path = str | os.PathLike[str]
+Shapes = Mapping[str, Sequence[int]]
+
+
+def load(path: Path, *, shapes: Shapes | None = None, strict: bool = False, notes: list[str] | None = None) -> Graph:
+    """Read a model: a folder, a bare ``graph.nnef``, or an archive (``.tar``, ``.tgz``, ``.tar.gz``, ``.zip``).
+
+    ``shapes`` replaces the shapes of inputs, by name. Unless ``strict``, common departures from NNEF 1.0.5 are accepted
+    and a line about each is added to ``notes``. Raises InvalidModelError.
+    """
+    from nnefc.formats.nnef import load as read
+
+    return read(path, shapes=shapes, strict=strict, notes=notes)
+
+
+def save(graph: Graph, path: Path) -> None:
+    """Write a network as NNEF: an archive if the name ends like one, else a folder. Raises UnsupportedError for what
+    NNEF cannot say and OSError."""
+    from nnefc.formats.nnef import save as write
+
+    write(graph, path)
+
+
+def evaluate(
+    graph: Graph, inputs: Mapping[str, np.ndarray], state: MutableMapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """The outputs by name that the NumPy meaning of each operation gives; slow, and what compiled code is held to.
+
+    ``state`` holds, by label in lower case, what ``update`` operations keep from call to call; without it each call
+    starts from the stored values. Raises TypeError or ValueError if an input is missing, unknown, or of another dtype
+    or shape than the network's, or if an index tensor holds an index out of range.
+    """
+    from nnefc.ops.evaluate import evaluate as interpret
+
+    return interpret(graph, inputs, state)
+
+
+class Model(runtime.Model):
+    """A compiled network: ``model(x)``, ``model(name=x)``, ``model(x, out=y)``; see :class:`nnefc.runtime.Model`.
+
+    One made by :func:`compile` for another machine can be saved, but not called.
+    """
+
+    _artefact: Artefact | None = None
+
+    @property
+    def target(self) -> str:
+        """What it was compiled for, as ``TRIPLE:CPU+feature``."""
+        return str(self._made().target)
+
+    def save(self, directory: Path) -> None:
+        """Write it as an importable package; the folder's name becomes the package's.
+
+        The folder appears whole or not at all; it may exist if it is empty or a compiled package. Raises ValueError for
+        a name that Python cannot import, FileExistsError if the folder holds something else, UnsupportedError if there
+        is no linker, and if the model was loaded by :func:`load_compiled`: copy its folder instead.
+        """
+        from nnefc.codegen.artefact import write_package
+
+        write_package(self._made(), directory)
+
+    def _made(self) -> Artefact:
+        if self._artefact is None:
+            raise UnsupportedError(f"{self.name} was loaded from a compiled folder; copy that folder")
+        return self._artefact
+
+
+class _ForeignModel(Model):
+    """A model for another machine, or for instructions that this one lacks."""
+
+    def __init__(self, artefact: Artefact, why: UnsupportedError):
+        self.name, self.inputs, self.outputs = artefact.name, artefact.inputs, artefact.outputs
+        self._artefact, self._why = artefact, why
+
+    def __call__(self, *arrays: np.ndarray, out: Any = None, **named: np.ndarray) -> Any:
+        """Raises UnsupportedError."""
+        raise UnsupportedError(self._why.message)
+
+    def reset(self) -> None:
+        """There is no state here."""
+
+
+def compile(
+    model: Path | Graph,
+    *,
+    shapes: Shapes | None = None,
+    threads: int | None = None,
+    target: str = "host",
+    taps: Sequence[str] = (),
+) -> Model:
+    """Compile a network to machine code.
+
+    ``model`` is a path, as for :func:`load`, or a Graph; ``shapes`` replaces the shapes of inputs, by name. ``threads``
+    is the most threads that a call uses (default: one for each CPU available). ``target`` is ``"host"`` or
+    ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that become outputs too, after the network's
+    own.
+
+    Raises InvalidModelError for a faulty model, UnsupportedError for an operation or a target that cannot be compiled
+    and ValueError for an input or a tap that does not exist.
+    """
+    from nnefc.codegen.artefact import assemble, load_artefact
+    from nnefc.codegen.pack import pack
+    from nnefc.codegen.schedule import schedule
+    from nnefc.codegen.target import Target
+    from nnefc.codegen.workers import compile_kernels
+    from nnefc.ir.types import TensorType
+    from nnefc.ops.reshaping import with_input_shapes
+    from nnefc.passes import pipeline
+    from nnefc.progress import bar
+
+    cpu = Target.parse(target)
+    if not isinstance(model, Graph):
+        model = load(model, shapes=shapes)
+    elif shapes:
+        model = with_input_shapes(model, shapes)
+    program = pipeline.run(model, taps)
+    plan = schedule(pack(program, cpu), cpu)
+    with bar("compiling kernels") as report:
+        kernels = compile_kernels(plan.specs(), cpu, progress=report)
+    ports = [[(p.name, TensorType(p.dtype, p.shape)) for p in side] for side in (program.inputs, program.outputs)]
+    artefact = assemble(program.name, plan, kernels, ports[0], ports[1], cpu)
+    try:
+        cpu.check_host()
+    except UnsupportedError as error:
+        return _ForeignModel(artefact, error)
+    made = load_artefact(artefact, threads, Model)
+    assert isinstance(made, Model)
+    made._artefact = artefact
+    return made
+
+
+def load_compiled(directory: Path, *, threads: int | None = None) -> Model:
+    """The model in a folder that :meth:`Model.save` or ``nnefc compile`` wrote; ``threads`` as for :func:`compile`.
+
+    Raises InvalidModelError if the folder is damaged and UnsupportedError if this machine cannot run it.
+    """
+    from nnefc.codegen.artefact import load_package
+
+    made = load_package(directory, threads, Model)
+    assert isinstance(made, Model)
+    return made

@@ -1,0 +1,32 @@
+"""Runs command lines in one guarded process: a JSON list per line in, a JSON reply per line out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import resource
+import sys
+import time
+
+from nnefc.cli import main
+
+
+def answer(argv: list[str]) -> dict[str, object]:
+    """Exit code, what was printed, seconds, and the process's largest memory so far in bytes."""
+    out, err = io.StringIO(), io.StringIO()
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(argv)
+        except SystemExit as exit_:
+            code = exit_.code
+    seconds = time.perf_counter() - start
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"code": code, "out": out.getvalue(), "err": err.getvalue(), "seconds": seconds, "memory": memory}
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
