@@ -207,13 +207,15 @@ def _compile(
                     kernel = worker.receive()
                     if kernel is not None and missing:
                         worker.send(missing.popleft(), target)
-                    else:
-                        selector.unregister(worker.answers)
-                        active.remove(worker)
-                        _pool.give(worker) if kernel is not None else worker.close()
+                        finish(spec, kernel)
+                        continue
+                    selector.unregister(worker.answers)
+                    active.remove(worker)
                     if kernel is not None:
+                        _pool.give(worker)
                         finish(spec, kernel)
                     else:
+                        worker.close()
                         missing.append(spec)
         finally:
             for worker in active:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -162,8 +163,6 @@ def _returns(p: Any, g: Any, begin: int, end: int) -> Any:
 
 
 def _calls_libm(p: Any, g: Any, begin: int, end: int) -> None:
-    import math
-
     for i in range(begin, end):
         p[0][i] = math.lgamma(p[0][i])
 
