@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from nnefc.formats.nnef import format_graph
 from nnefc.ir.graph import Graph
 from nnefc.ir.program import Program
 from nnefc.ir.program_text import format_program
-from nnefc.ir.text import format_graph
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.lower import lower
