@@ -28,7 +28,7 @@ def load(
 ) -> Graph:
     """Read a model: a folder, a bare ``graph.nnef``, or an archive.
 
-    ``shapes`` replaces the shapes of inputs, by name. Unless ``strict``, common departures from the standard are accepted;
+    ``shapes`` replaces the shapes of inputs, by name. Unless ``strict``, common departures from it are accepted;
     a line about each is added to ``notes``. Variables without a file have no values. Raises InvalidModelError and
     UnsupportedError, with the place.
     """
