@@ -76,7 +76,8 @@ def _infer_align(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 
 def _cells(rois: np.ndarray, axis: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Where the ``count`` cells of each region begin and end along spatial dimension ``axis``: int64, (N, count)."""
-    corners = np.clip(cast_numpy(round_half_up(rois), DType.I64), -FAR, FAR)
+    with np.errstate(invalid="ignore"):
+        corners = np.clip(cast_numpy(round_half_up(rois), DType.I64), -FAR, FAR)
     start, end = corners[:, axis], corners[:, rois.shape[1] // 2 + axis]
     extent = np.maximum(end - start, 0)
     begin = start[:, None] + np.arange(count) * (extent // count)[:, None]

@@ -6,6 +6,7 @@ As a script it is the worker process: ``oracle.py NAME FOLDER START``.
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -46,7 +47,8 @@ def run(oracle: str, cases: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> l
         while len(outcomes) < len(cases):
             start = len(outcomes)
             command = [sys.executable, __file__, oracle, folder, str(start)]
-            done = subprocess.run(command, capture_output=True, timeout=280)
+            env = {**os.environ, "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, capture_output=True, timeout=280, env=env)
             for i in range(start, len(cases)):
                 result = root / str(i)
                 if not result.exists():

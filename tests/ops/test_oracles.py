@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import oracle
 import pytest
 from drawn import families
+from drawn_windows import families as window_families
+from known import WINDOWS, Known, everything
 from op_cases import Case
 
 from nnefc.ir.types import LOGICAL
@@ -27,10 +27,6 @@ def _adjacent(axes: list[int]) -> bool:
     return bool(axes) and sorted(axes) == list(range(min(axes), min(axes) + len(axes)))
 
 
-def _any(case: Case) -> bool:
-    return True
-
-
 def _window(case: Case) -> int:
     return sum(n != 1 for n in case.attrs["size"])
 
@@ -38,20 +34,6 @@ def _window(case: Case) -> int:
 def _short_channels(case: Case) -> bool:
     """Whether a parameter of rank 2 meets an input of higher rank."""
     return any(np.ndim(o) == 2 for o in case.operands[1:]) and _rank(case) > 2
-
-
-@dataclass(frozen=True)
-class Known:
-    """Cases in which an interpreter of Khronos is not what we compare with."""
-
-    oracle: str
-    kinds: str
-    applies: Callable[[Case], bool]
-    reason: str
-
-    def covers(self, name: str, case: Case) -> bool:
-        """Whether the entry is about this case under this interpreter."""
-        return name == self.oracle and case.kind in self.kinds.split() and self.applies(case)
 
 
 _LOCAL = (
@@ -77,7 +59,7 @@ KNOWN = (
     Known("torch", "softplus", lambda c: _large(c), "overflows in e^x"),
     Known("torch", "argmax_reduce argmin_reduce", lambda c: not _adjacent(_axes(c)), "adjacent axes only"),
     Known("torch", "cast", lambda c: c.attrs["dtype"] is LOGICAL, "no cast to logical with NumPy 2"),
-    Known("torch", "gelu", _any, "computes the exact form, not the sigmoid of the specification"),
+    Known("torch", "gelu", everything, "computes the exact form, not the sigmoid of the specification"),
     Known("torch", "selu", lambda c: "alpha" in c.attrs, "ignores alpha and lambda"),
     Known("torch", "softmax", lambda c: len(_axes(c)) != 1, "divides by the sum of the input for several axes"),
     Known("torch", _LOCAL, lambda c: _window(c) > 3, "windows of at most three dimensions"),
@@ -94,6 +76,7 @@ KNOWN = (
         lambda c: c.attrs["border"] == "reflect-even" and max(max(p) for p in c.attrs["padding"]) > 1,
         "'reflect-even' of one element at most",
     ),
+    *WINDOWS,
 )
 
 
@@ -121,7 +104,8 @@ SPECIAL = (
 
 @cache
 def cases() -> tuple[Case, ...]:
-    return (*(case for family in families().values() for case in family), *SPECIAL)
+    drawn = [*families().values(), *window_families().values()]
+    return (*(case for family in drawn for case in family), *SPECIAL)
 
 
 @cache
@@ -155,7 +139,7 @@ def test_agrees(name: str, kind: str) -> None:
             continue
         compared += 1
         assert difference(case, outcome) is None, f"{case}: {difference(case, outcome)}"
-    assert compared or any(k.oracle == name and k.applies is _any and kind in k.kinds.split() for k in KNOWN)
+    assert compared or any(k.oracle == name and k.applies is everything and kind in k.kinds.split() for k in KNOWN)
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=lambda k: f"{k.oracle}-{k.kinds.split()[0]}")
