@@ -72,7 +72,7 @@ class Model:
         self.reset()
         _models.add(self)
 
-    def __call__(self, *arrays: np.ndarray, out: Any = None, **named: np.ndarray) -> Any:
+    def __call__(self, /, *arrays: np.ndarray, out: Any = None, **named: np.ndarray) -> Any:
         """Run the model on inputs by position, by name, or both.
 
         ``out`` is an array to write a single output to, or a dict of arrays by output name; those arrays are returned.

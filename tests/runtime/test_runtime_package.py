@@ -22,7 +22,7 @@ from nnefc.codegen.artefact import Artefact, assemble, load_package, package_nam
 from nnefc.codegen.target import Target
 from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.ir.types import DType, TensorType
-from nnefc.runtime import PackageError, PlatformError, load, manifest, package, verify
+from nnefc.runtime import Model, PackageError, PlatformError, load, manifest, package, verify
 
 FILES = ["__init__.py", "affine.h", "affine.so", "manifest.json", "weights.bin"]
 
@@ -130,6 +130,14 @@ def test_load_and_verify(made: Path) -> None:
     x = np.ones(40, np.float32)
     np.testing.assert_array_equal(load_package(made)(x), x * 8)
     assert verify_package(made).name == "affine"
+
+
+def test_load_as_another_type(made: Path) -> None:
+    class Named(Model):
+        """A model with more to it."""
+
+    for model in (load_package(made, 1, Named), artefact_module.load_artefact(affine(), 1, Named)):
+        assert type(model) is Named and model.threads == 1
 
 
 def test_state_and_weights_survive_the_trip(tmp_path: Path) -> None:
