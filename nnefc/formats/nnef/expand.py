@@ -20,13 +20,13 @@ from nnefc.ir.signature import Signature
 from nnefc.ops.primitive import primitives
 from nnefc.ops.signatures import STDLIB, signatures
 
-MAX_STEPS = 1_000_000
+MAX_STEPS = 300_000
 """Expressions evaluated."""
 MAX_ITEMS = 16_000_000
 """Items of arrays, and characters of strings, made or compared."""
 MAX_OPERANDS = 65_536
 """Tensors that one operation takes."""
-MAX_OPERATIONS = 100_000
+MAX_OPERATIONS = 30_000
 """Operations in a graph."""
 MAX_RECURSION = 500
 """Fragments inside one another."""
