@@ -113,9 +113,10 @@ class _Emitter:
         return self._operation(node, x)
 
     def _const(self, node: Expr) -> ir.Value:
+        assert node.value is not None
         if node.dtype.kind == "f":
-            return float_splat(max(32, node.dtype.bits), self.lanes, float(node.value or 0))
-        return int_splat(1 if node.dtype is DType.BOOL else node.dtype.bits, self.lanes, int(node.value or 0))
+            return float_splat(max(32, node.dtype.bits), self.lanes, float(node.value))
+        return int_splat(1 if node.dtype is DType.BOOL else node.dtype.bits, self.lanes, int(node.value))
 
     def _operation(self, node: Expr, x: list[ir.Value]) -> ir.Value:
         dtype = node.args[0].dtype

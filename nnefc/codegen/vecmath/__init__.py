@@ -37,3 +37,29 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "erf": special.erf,
 }
 """By the operation's name in nnefc.ir.expr; ``pow`` takes two vectors, the others one."""
+
+MAX_ULP: dict[str, float] = {
+    "exp": 1.25,
+    "expm1": 2.5,
+    "log": 1.0,
+    "log1p": 1.0,
+    "log2": 2.5,
+    "sqrt": 0.5,
+    "rsqrt": 1.5,
+    "pow": 1.5,
+    "sin": 1.25,
+    "cos": 1.25,
+    "tan": 3.0,
+    "asin": 3.0,
+    "acos": 1.5,
+    "atan": 2.25,
+    "sinh": 3.0,
+    "cosh": 2.0,
+    "tanh": 3.0,
+    "asinh": 2.5,
+    "acosh": 3.0,
+    "atanh": 2.5,
+    "sigmoid": 3.0,
+    "erf": 1.5,
+}
+"""The bound each function is held to. An ulp of the exact result is that of the format, subnormal numbers included."""
