@@ -171,7 +171,7 @@ def _reference_argmax_pool(inputs: Arrays, attrs: Attrs) -> tuple[np.ndarray, ..
     index = np.zeros(best.shape, np.int64)
     for number, tap in enumerate(taps(axes)):
         seen = at_tap(wide, axes, tap)
-        better = (seen > best) | (np.isnan(seen) & ~np.isnan(best))
+        better = seen > best
         best, index = np.where(better, seen, best), np.where(better, number, index)
     return (index,)
 

@@ -82,13 +82,6 @@ def test_index_in_all_dimensions_is_row_major() -> None:
     assert index.tolist() == [[[10]]] and index.dtype == np.int64
 
 
-def test_nan_is_the_maximum() -> None:
-    x = row(1, np.nan, 2, np.nan)
-    case = Case("max_pool_with_index", [x], {"size": [1, 1, 4], "padding": [(0, 0)] * 3})
-    value, index = case.reference()
-    assert np.isnan(value).all() and index.item() == 1
-
-
 def test_sample_fetches_what_argmax_found() -> None:
     x = np.random.default_rng(0).permutation(2 * 3 * 7 * 8).reshape(2, 3, 7, 8).astype(np.float32)
     attrs = {"size": [1, 2, 3, 2], "stride": [1, 1, 2, 3], "dilation": [1, 1, 2, 1], "border": "reflect"}
