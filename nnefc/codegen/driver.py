@@ -13,6 +13,9 @@ from nnefc.codegen.target import Target
 CALL_SIZE = 56
 """Bytes of ``nnefc_call``: its size, then inputs, outputs, weights, state, arena and sync."""
 
+GROUP = 128
+"""Steps in one function: LLVM takes more than twice as long for a function of twice the length."""
+
 BAD_CALL = -1
 """What ``NAME_run`` returns, having done nothing, for a call smaller than CALL_SIZE."""
 
@@ -33,87 +36,113 @@ def driver_text(plan: LaunchPlan, symbols: Mapping[KernelSpec, str], name: str) 
     Undefined in it are the kernels, ``symbols`` by instance, and ``NAME_barrier`` if ``plan.parallel``: otherwise
     thread 0 does everything. It returns 0, the error code that a kernel stored, or BAD_CALL.
     """
-    return str(_Driver(plan, symbols, name).module)
+    module = _Module(name, symbols, plan.parallel)
+    groups = [plan.steps[i : i + GROUP] for i in range(0, len(plan.steps), GROUP)]
+    functions = [_Group(module, f"{name}_steps_{i}", steps).function for i, steps in enumerate(groups)]
+    _build_run(module, f"{name}_run", functions)
+    return str(module.ir)
 
 
-class _Driver:
-    """Builds the module. Operands and parts are computed where they are used; bases are loaded before the steps."""
+class _Module:
+    """What the functions of a driver share: the kernels, the barrier (None: one thread only), tables of geometry."""
 
-    def __init__(self, plan: LaunchPlan, symbols: Mapping[KernelSpec, str], name: str):
-        self.module = ir.Module(name=name)
+    def __init__(self, name: str, symbols: Mapping[KernelSpec, str], parallel: bool):
+        self.ir = ir.Module(name=name)
         self.symbols = symbols
-        self.parallel = plan.parallel
         self.kernels: dict[str, ir.Function] = {}
         self.tables: dict[tuple[int, ...], ir.GlobalVariable] = {}
-        self.bases: dict[tuple[Space, int], ir.Value] = {}
-        run = ir.Function(self.module, ir.FunctionType(_I32, [_PTR, _I32, _I32]), f"{name}_run")
-        self.call, self.tid, self.threads = run.args
-        self.call.name, self.tid.name, self.threads.name = "call", "tid", "nthreads"
-        self.builder = ir.IRBuilder(run.append_basic_block("entry"))
-        self.barrier_function = self._hidden(f"{name}_barrier", [_PTR, _I32]) if plan.parallel else None
-        self._enter()
-        self.ready = self._next_block("ready")
-        self._next_block("steps")
-        for step in plan.steps:
-            if isinstance(step, Barrier):
-                self._barrier()
-            else:
-                self._launch(step)
-        self._leave()
+        self.barrier = self.declare(f"{name}_barrier", [_PTR, _I32]) if parallel else None
 
-    def _next_block(self, name: str) -> ir.Block:
-        block = self.builder.append_basic_block(name)
-        self.builder.branch(block)
-        self.builder.position_at_end(block)
-        return block
-
-    def _hidden(self, name: str, arguments: list[ir.Type]) -> ir.Function:
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), arguments), name)
+    def declare(self, name: str, arguments: list[ir.Type]) -> ir.Function:
+        """A function that another object defines."""
+        function = ir.Function(self.ir, ir.FunctionType(ir.VoidType(), arguments), name)
         function.attributes.add("nounwind")
         function.linkage = "hidden"  # llvmlite prints no visibility of functions; the linkage stands in its place
         return function
 
-    def _field(self, index: int, type_: ir.Type) -> ir.Value:
-        at = self.builder.gep(self.call, [_I32(0), _I32(index)], inbounds=True, source_etype=_CALL)
-        return self.builder.load(at, typ=type_)
+    def kernel(self, launch: Launch) -> ir.Function:
+        """The kernel of a launch."""
+        symbol = self.symbols[launch.spec]
+        if symbol not in self.kernels:
+            self.kernels[symbol] = self.declare(symbol, [_PTR] * (len(launch.pointers) + 1) + [_I64, _I64])
+        return self.kernels[symbol]
 
-    def _enter(self) -> None:
-        """Check the call's size; find who we are, and the error word: a local one for a thread that is alone."""
-        b = self.builder
-        local = b.alloca(_I32, name="error.local")
-        b.store(_I32(0), local)
-        good = b.icmp_unsigned(">=", self._field(0, _I64), _I64(CALL_SIZE))
-        with b.if_then(b.not_(good), likely=False):
-            b.ret(_I32(BAD_CALL))
-        self.several = b.icmp_signed(">", self.threads, _I32(1), name="several")
-        self.first = b.icmp_signed("==", self.tid, _I32(0), name="first")
-        self.sync = self._field(_SYNC, _PTR) if self.parallel else None
-        self.error = b.select(self.several, self.sync, local, name="error") if self.parallel else local
-        self.tid64 = b.zext(self.tid, _I64, name="tid64")
-        self.threads64 = b.zext(self.threads, _I64, name="nthreads64")
-        if not self.parallel:
-            with b.if_then(b.not_(self.first), likely=False):
-                b.ret(_I32(0))
+    def geometry(self, values: tuple[int, ...]) -> ir.Value:
+        """A private constant table of int64, shared by launches of equal geometry."""
+        if not values:
+            return ir.Constant(_PTR, None)
+        if values not in self.tables:
+            type_ = ir.ArrayType(_I64, len(values))
+            table = ir.GlobalVariable(self.ir, type_, f"geometry.{len(self.tables)}")
+            table.linkage, table.global_constant, table.unnamed_addr = "private", True, True
+            table.initializer = ir.Constant(type_, list(values))
+            self.tables[values] = table
+        return self.tables[values]
 
-    def _leave(self) -> None:
-        if self.parallel:
-            self._barrier()
-        self.builder.ret(self.builder.load(self.error, typ=_I32))
 
-    def _barrier(self) -> None:
-        if self.barrier_function is not None:
-            self.builder.call(self.barrier_function, [self.sync, self.threads])
+def _field(builder: ir.IRBuilder, call: ir.Value, index: int, type_: ir.Type) -> ir.Value:
+    """A field of ``nnefc_call``."""
+    at = builder.gep(call, [_I32(0), _I32(index)], inbounds=True, source_etype=_CALL)
+    return builder.load(at, typ=type_)
+
+
+def _build_run(module: _Module, name: str, groups: list[ir.Function]) -> None:
+    """``NAME_run``: check the call's size, find the error word (a local one for a thread that is alone), run all."""
+    run = ir.Function(module.ir, ir.FunctionType(_I32, [_PTR, _I32, _I32]), name)
+    call, tid, threads = run.args
+    b = ir.IRBuilder(run.append_basic_block("entry"))
+    local = b.alloca(_I32, name="error.local")
+    b.store(_I32(0), local)
+    with b.if_then(b.icmp_unsigned("<", _field(b, call, 0, _I64), _I64(CALL_SIZE)), likely=False):
+        b.ret(_I32(BAD_CALL))
+    sync = _field(b, call, _SYNC, _PTR)
+    if module.barrier is None:
+        with b.if_then(b.icmp_signed("!=", tid, _I32(0)), likely=False):
+            b.ret(_I32(0))
+        error: ir.Value = local
+    else:
+        error = b.select(b.icmp_signed(">", threads, _I32(1)), sync, local)
+    for group in groups:
+        b.call(group, [call, tid, threads, sync, error])
+    if module.barrier is not None:
+        b.call(module.barrier, [sync, threads])
+    b.ret(b.load(error, typ=_I32))
+
+
+class _Group:
+    """One function of consecutive steps. Bases are loaded before them; all else is computed where it is used."""
+
+    def __init__(self, module: _Module, name: str, steps: tuple[Launch | Barrier, ...]):
+        self.module = module
+        self.bases: dict[tuple[Space, int], ir.Value] = {}
+        self.function = ir.Function(module.ir, ir.FunctionType(ir.VoidType(), [_PTR, _I32, _I32, _PTR, _PTR]), name)
+        self.function.linkage = "internal"
+        self.function.attributes.add("noinline")
+        self.call, self.tid, self.threads, self.sync, self.error = self.function.args
+        self.ready = self.function.append_basic_block("ready")
+        self.builder = ir.IRBuilder(self.ready)
+        self.tid64 = self.builder.zext(self.tid, _I64)
+        self.threads64 = self.builder.zext(self.threads, _I64)
+        self.first = self.builder.icmp_signed("==", self.tid, _I32(0))
+        self.builder.branch(self.function.append_basic_block("steps"))
+        self.builder.position_at_end(self.function.blocks[-1])
+        for step in steps:
+            if isinstance(step, Launch):
+                self._launch(step)
+            elif module.barrier is not None:
+                self.builder.call(module.barrier, [self.sync, self.threads])
+        self.builder.ret_void()
 
     def _launch(self, launch: Launch) -> None:
         """Call a kernel with this thread's part of the units, if there is one."""
+        b, all_units = self.builder, (_I64(0), _I64(launch.units))
         if launch.units <= 0:
             return
-        b = self.builder
-        if not self.parallel:
-            self._call_kernel(launch, _I64(0), _I64(launch.units))
+        if self.module.barrier is None:
+            self._call_kernel(launch, *all_units)
         elif launch.serial or launch.units == 1:
             with b.if_then(self.first):
-                self._call_kernel(launch, _I64(0), _I64(launch.units))
+                self._call_kernel(launch, *all_units)
         else:
             begin, end = self._part(launch.units)
             with b.if_then(b.icmp_unsigned("<", begin, end)):
@@ -128,11 +157,9 @@ class _Driver:
         return begin, b.add(begin, b.add(each, b.zext(extra, _I64)))
 
     def _call_kernel(self, launch: Launch, begin: ir.Value, end: ir.Value) -> None:
-        symbol = self.symbols[launch.spec]
-        if symbol not in self.kernels:
-            self.kernels[symbol] = self._hidden(symbol, [_PTR] * (len(launch.pointers) + 1) + [_I64, _I64])
         operands = [self._operand(p) for p in launch.pointers]
-        self.builder.call(self.kernels[symbol], [*operands, self._geometry(launch.geometry), begin, end])
+        geometry = self.module.geometry(launch.geometry)
+        self.builder.call(self.module.kernel(launch), [*operands, geometry, begin, end])
 
     def _operand(self, pointer: Pointer) -> ir.Value:
         if pointer.space is Space.FLAG:
@@ -147,21 +174,9 @@ class _Driver:
         key = pointer.space, pointer.index
         if key not in self.bases:
             with self.builder.goto_block(self.ready):
-                base = self._field(_FIELDS[pointer.space], _PTR)
+                base = _field(self.builder, self.call, _FIELDS[pointer.space], _PTR)
                 if pointer.space in (Space.INPUT, Space.OUTPUT):
                     at = self.builder.gep(base, [_I64(pointer.index)], inbounds=True, source_etype=_PTR)
                     base = self.builder.load(at, typ=_PTR)
                 self.bases[key] = base
         return self.bases[key]
-
-    def _geometry(self, values: tuple[int, ...]) -> ir.Value:
-        """A private constant table of int64, shared by launches of equal geometry."""
-        if not values:
-            return ir.Constant(_PTR, None)
-        if values not in self.tables:
-            type_ = ir.ArrayType(_I64, len(values))
-            table = ir.GlobalVariable(self.module, type_, f"geometry.{len(self.tables)}")
-            table.linkage, table.global_constant, table.unnamed_addr = "private", True, True
-            table.initializer = ir.Constant(type_, list(values))
-            self.tables[values] = table
-        return self.tables[values]
