@@ -24,7 +24,7 @@ from nnefc.formats.nnef.tensor import HEADER_SIZE, MAX_U32
 Data = tuple[BinaryIO | memoryview, int]
 """Where to read a file from, and its size."""
 
-_FLOOR, _RATIO = 512 << 20, 16
+_FLOOR, _RATIO = 512 << 20, 8
 _MAX_READ = 16 << 20
 _ZIP_FAULTS = (zipfile.BadZipFile, struct.error, NotImplementedError, ValueError, OverflowError, EOFError, OSError)
 _ZIP_METHODS = {9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstandard", 95: "xz", 99: "encryption"}
@@ -39,7 +39,7 @@ _KINDS = {
 
 
 def most_memory(size: int) -> int:
-    """The bytes that a compressed file of ``size`` bytes may unfold to: 16 times as many, but at least 512 MiB."""
+    """The bytes that a compressed file of ``size`` bytes may unfold to: 8 times as many, but at least 512 MiB."""
     return max(_FLOOR, _RATIO * size)
 
 
@@ -73,7 +73,8 @@ class Container(ABC):
 
 
 def _unreadable(error: OSError, name: str) -> InvalidModelError:
-    kind = {errno.ELOOP: stat.S_IFLNK, errno.ENXIO: stat.S_IFSOCK}.get(error.errno or 0)
+    kinds = {errno.ELOOP: stat.S_IFLNK, errno.EISDIR: stat.S_IFDIR, errno.ENXIO: stat.S_IFSOCK}
+    kind = kinds.get(error.errno or 0)
     if kind is not None:
         return _not_plain(kind, name)
     reason = "no such file or folder" if error.errno == errno.ENOENT else error.strerror or str(error)
@@ -312,9 +313,14 @@ class ZipArchive(_Archive):
         try:
             stream = self._zip.open(info)
         except _ZIP_FAULTS as error:
-            raise InvalidModelError(f"the member is damaged: {error}", place) from None
+            raise _damaged(error, place) from None
         try:
             with stream:
                 yield cast(BinaryIO, stream), info.file_size
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise InvalidModelError(f"the member is damaged: {error}", place) from None
+            raise _damaged(error, place) from None
+
+
+def _damaged(error: Exception, place: Location) -> InvalidModelError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return InvalidModelError(f"the member is damaged: {reason or 'its data are cut off'}", place)

@@ -198,7 +198,8 @@ def _checksum_holds(block: bytes) -> bool:
     except ValueError:
         return False
     blank = block[:148] + b" " * 8 + block[156:]
-    return stated in (sum(blank), sum(b - 256 if b > 127 else b for b in blank))
+    total = sum(blank)
+    return stated == total or stated == total - 256 * sum(b > 127 for b in blank)
 
 
 def _number(field: bytes, file: str, base: int = 8) -> int:
