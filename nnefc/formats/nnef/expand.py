@@ -26,7 +26,7 @@ MAX_ITEMS = 16_000_000
 """Items of arrays, and characters of strings, made or compared."""
 MAX_OPERANDS = 65_536
 """Tensors that one operation takes."""
-MAX_OPERATIONS = 30_000
+MAX_OPERATIONS = 20_000
 """Operations in a graph."""
 MAX_RECURSION = 500
 """Fragments inside one another."""

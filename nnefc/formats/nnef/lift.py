@@ -40,10 +40,12 @@ def lift(
     """The Graph of a checked document.
 
     ``shapes`` replaces those of external operations; ``quantization`` holds the lines of ``graph.quant``;
-    ``read_tensor`` gives the stored values of a label. Raises InvalidModelError and UnsupportedError, with the place.
+    ``read_tensor`` gives the stored values of a label, or None where there are none: then no variable may have any, but
+    for those that are updated. Raises InvalidModelError and UnsupportedError, with the place.
     """
     lifter = _Lifter(checked, shapes or {}, quantization or {}, read_tensor)
     values = Expander(checked, lifter.emit).graph()
+    lifter.require_all_tensors()
     graph = checked.document.graph
     for name, entry in lifter.quantization.items():
         if name not in values:
@@ -200,6 +202,14 @@ class _Lifter:
             message = f"the stored values of {label!r} are of item type {tensor.item}; {wanted} is wanted"
             self.context.tolerate("any_item_type", message, location)
         self.tensors[label] = tensor
+
+    def require_all_tensors(self) -> None:
+        """Raise InvalidModelError if a variable that is never updated has no stored values while others have."""
+        updated = {op.inputs[0] for op in self.ops if op.kind == "update"}
+        for op in self.ops if self.tensors else ():
+            if op.kind == "variable" and op.attrs["label"] not in self.tensors and op.output not in updated:
+                message = f"the variable {op.output.name!r} has no stored values, for its label {op.attrs['label']!r}"
+                fail(f"{message}; other variables have", op.origin.location)
 
 
 def infer(kind: str, operands: Sequence[Operand], attrs: Attrs, location: Location | None) -> tuple[TensorType, ...]:
