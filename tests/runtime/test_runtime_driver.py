@@ -47,18 +47,19 @@ def test_layouts_agree_with_the_runtime() -> None:
     assert POOL_SLOT_BYTES == pool.SLOT_BYTES
 
 
-def traced(steps: list[Launch | Barrier], tid: int, threads: int) -> np.ndarray:
-    """The (begin, end) of each step as thread ``tid`` alone sees it; -1 where it calls nothing. No barriers."""
+def traced(steps: list[Launch | Barrier], threads: int) -> np.ndarray:
+    """The (begin, end) that each thread gives each step; -1 where it calls nothing. Threads run in turn, unhindered."""
     target = Target.host()
     text = driver_text(plan(steps), {ADD: "trace"}, "t")
     nothing = "define void @t_barrier(ptr %s, i32 %n) {\n ret void\n}\n"
     handle = load_objects([emit_object(part, target, 1) for part in (text, _TRACE, nothing)])
-    table = np.full((len(steps), 2), -1, np.int64)
-    output = (ctypes.c_void_p * 1)(table.ctypes.data)
-    sync = np.zeros(SYNC_BYTES, np.uint8)
-    call = Call(CALL_SIZE, None, ctypes.addressof(output), None, None, None, sync.ctypes.data)
     run = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)(handle.address("t_run"))
-    assert run(ctypes.addressof(call), tid, threads) == 0
+    table = np.full((threads, len(steps), 2), -1, np.int64)
+    sync = np.zeros(SYNC_BYTES, np.uint8)
+    for tid in range(threads):
+        output = (ctypes.c_void_p * 1)(table[tid].ctypes.data)
+        call = Call(CALL_SIZE, None, ctypes.addressof(output), None, None, None, sync.ctypes.data)
+        assert run(ctypes.addressof(call), tid, threads) == 0
     return table
 
 
@@ -66,7 +67,7 @@ def traced(steps: list[Launch | Barrier], tid: int, threads: int) -> np.ndarray:
 def test_parts_are_balanced_and_cover_the_units(threads: int) -> None:
     units = [1, 2, 3, 7, 8, 9, 63, 64, 65, 1000, 10**12 + 1]
     steps: list[Launch | Barrier] = [Launch(ADD, (y_out(),), (i,), u) for i, u in enumerate(units)]
-    parts = np.stack([traced(steps, tid, threads) for tid in range(threads)])
+    parts = traced(steps, threads)
     for i, u in enumerate(units):
         begun = [(b, e) for b, e in parts[:, i].tolist() if b >= 0]
         assert begun[0][0] == 0 and begun[-1][1] == u and len(begun) == min(u, threads)
@@ -81,8 +82,7 @@ def test_serial_and_empty_launches() -> None:
         Launch(ADD, (y_out(),), (1,), 0),
         Launch(ADD, (y_out(),), (2,), 10),
     ]
-    assert traced(steps, 0, 2).tolist() == [[0, 10], [-1, -1], [0, 5]]
-    assert traced(steps, 1, 2).tolist() == [[-1, -1], [-1, -1], [5, 10]]
+    assert traced(steps, 2).tolist() == [[[0, 10], [-1, -1], [0, 5]], [[-1, -1], [-1, -1], [5, 10]]]
 
 
 def test_no_threads_no_barrier() -> None:
