@@ -163,9 +163,6 @@ class LlvmVec:
     def ieq(self, a: Value, b: Value) -> Value:
         return self.builder.icmp_signed("==", a, b)
 
-    def ilt(self, a: Value, b: Value) -> Value:
-        return self.builder.icmp_signed("<", a, b)
-
     def lookup(self, name: str, table: tuple[int, ...], index: Value) -> Value:
         """Lane by lane, from a private constant of the module."""
         b, element = self.builder, self.ints.element

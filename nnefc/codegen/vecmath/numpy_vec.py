@@ -130,9 +130,6 @@ class NumpyVec:
     def ieq(self, a: Value, b: Value) -> Value:
         return a == b
 
-    def ilt(self, a: Value, b: Value) -> Value:
-        return a < b
-
     def lookup(self, name: str, table: tuple[int, ...], index: Value) -> Value:
         return np.asarray(table, self.unsigned).view(self.int)[index]
 
