@@ -9,6 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+os.environ["XDG_CACHE_HOME"] = str(ROOT / ".cache")
+"""Compiled kernels are shared by all tests, and by the next run: entries are found by all that they are made from."""
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

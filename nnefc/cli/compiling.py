@@ -32,7 +32,10 @@ def run(args: argparse.Namespace) -> int:
     graph, notes = read_model(args)
     start = time.perf_counter()
     model = compile_model(graph, threads=args.threads, target=_target(args))
-    model.save(args.output)
+    try:
+        model.save(args.output)
+    except FileExistsError as error:
+        raise UsageError(str(error)) from error
     seconds = time.perf_counter() - start
     files = {p.name: p.stat().st_size for p in sorted(Path(args.output).iterdir()) if p.is_file()}
     if args.json:
@@ -60,9 +63,15 @@ def _target(args: argparse.Namespace) -> str:
 
 
 def _check_output(output: str) -> None:
-    """Refuse, before any work, to write over something that is no compiled folder."""
+    """Refuse, before any work, a folder whose name is no package's or that holds something else."""
+    from nnefc.codegen.artefact import package_name
+
     path = Path(output)
-    if path.exists() and not (is_compiled(path) or path.is_dir() and not any(path.iterdir())):
+    try:
+        package_name(path)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if path.exists() and not (is_compiled(path) or (path.is_dir() and not any(path.iterdir()))):
         raise UsageError(f"{output} exists and is not a folder that `nnefc compile` wrote")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {path.absolute().parent}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from nnefc.cli.common import add_model, emit, is_compiled, read_model, signature, size_text
+from nnefc.ir.graph import Graph
+from nnefc.ops.evaluate import variable_values
 
 NAME = "validate"
 HELP = "check a model, or every byte of a compiled folder"
@@ -23,6 +26,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _validate_model(args: argparse.Namespace) -> int:
     graph, notes = read_model(args)
+    if not _is_bare(args.model):
+        _check_variables(graph)
     stored = sum(tensor.data.nbytes for tensor in graph.tensors.values())
     if args.json:
         emit(
@@ -42,6 +47,18 @@ def _validate_model(args: argparse.Namespace) -> int:
         for value in values:
             print(f"  {what:6} {value.name}: {value.type}")
     return 0
+
+
+def _is_bare(path: str) -> bool:
+    """Whether ``path`` is a ``graph.nnef`` alone, whose variables have no values."""
+    return Path(path).is_file() and Path(path).suffix == ".nnef"
+
+
+def _check_variables(graph: Graph) -> None:
+    """Raises InvalidModelError if a variable has no stored values."""
+    for op in graph.ops:
+        if op.kind == "variable" and op.attrs["label"] not in graph.tensors:
+            variable_values(graph, op)
 
 
 def _validate_compiled(args: argparse.Namespace) -> int:

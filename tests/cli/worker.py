@@ -13,15 +13,15 @@ from nnefc.cli import main
 
 
 def answer(argv: list[str]) -> dict[str, object]:
-    """Exit code, what was printed, seconds, and the process's largest memory so far in bytes."""
+    """Exit code, what was printed, seconds of CPU time, and the process's largest memory so far in bytes."""
     out, err = io.StringIO(), io.StringIO()
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             code = main(argv)
         except SystemExit as exit_:
             code = exit_.code
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"code": code, "out": out.getvalue(), "err": err.getvalue(), "seconds": seconds, "memory": memory}
 
