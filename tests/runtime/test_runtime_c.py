@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from toy_models import counter, picky, ring
 
 from nnefc.codegen.artefact import write_package
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
 _HEAD = r"""
 #include <pthread.h>

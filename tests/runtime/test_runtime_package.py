@@ -301,6 +301,7 @@ def test_cpu_flags_cover_the_host_target() -> None:
 
 
 def test_a_cross_compiled_package_is_refused_here(tmp_path: Path) -> None:
+    pytest.importorskip("ziglang", reason="the cross linker")
     other = "aarch64" if Target.host().arch == "x86_64" else "x86_64"
     made = affine(target=Target.parse(f"{other}-unknown-linux-gnu"))
     write_package(made, tmp_path / "cross")
@@ -386,7 +387,8 @@ def test_hostile_port_names_stay_text(tmp_path: Path) -> None:
     done = python(tmp_path, "import net; print(net.model.outputs[0].name)")
     assert (done.returncode, done.stdout, done.stderr) == (0, names[0] + "\n", "")
     header = (tmp_path / "net" / "net.h").read_text()
-    assert subprocess.run(["cc", "-fsyntax-only", "-x", "c", "-"], input=header, text=True).returncode == 0
+    if shutil.which("cc"):
+        assert subprocess.run(["cc", "-fsyntax-only", "-x", "c", "-"], input=header, text=True).returncode == 0
 
 
 def test_bfloat16_ports_are_named() -> None:
