@@ -95,7 +95,7 @@ class View:
         return (
             self.offset == 0
             and self.volume == self.buffer.size
-            and self.strides == dense_strides(self.shape, self.dense_order)
+            and self.moves_like(dense_strides(self.shape, self.dense_order))
         )
 
     @property
@@ -106,9 +106,10 @@ class View:
     @property
     def row_major(self) -> bool:
         """Whether the elements lie densely in row-major order, from ``offset`` on."""
-        return self.strides == dense_strides(self.shape) or self._same_strides(dense_strides(self.shape))
+        return self.moves_like(dense_strides(self.shape))
 
-    def _same_strides(self, strides: tuple[int, ...]) -> bool:
+    def moves_like(self, strides: tuple[int, ...]) -> bool:
+        """Whether its strides are these, where they count: not along extents of 1."""
         return all(a == b or n == 1 for a, b, n in zip(self.strides, strides, self.shape, strict=True))
 
     def same_elements(self, other: View) -> bool:
@@ -117,7 +118,7 @@ class View:
             self.buffer == other.buffer
             and self.offset == other.offset
             and self.shape == other.shape
-            and self._same_strides(other.strides)
+            and self.moves_like(other.strides)
         )
 
     def overlaps(self, other: View) -> bool:

@@ -263,7 +263,8 @@ def _correlate(b: ProgramBuilder, seen: View, filters: View, bias: Operand, outp
     extra = None if addend is None else _channel_bias(addend, groups, outer)
     if groups > 1 and inner == 1 and outer < 8:
         product = call("mul", arg(0, seen.dtype), arg(1, seen.dtype))
-        weights = filters.squeeze(2).expand_dims(0)
+        # Neighbouring channels lie side by side, as in the image.
+        weights = b.dense(filters, (*range(3, filters.rank), 2, 0, 1)).squeeze(2).expand_dims(0)
         for _ in range(count):
             weights = weights.expand_dims(3)
         extras = [] if extra is None else [extra.expand_dims(0)]

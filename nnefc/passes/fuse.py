@@ -92,7 +92,7 @@ class _State:
         if not isinstance(call, Map) or not is_copy(call):
             return False
         source, target = call.inputs[0], call.outputs[0]
-        whole = source.dense and target.dense and source.strides == target.strides
+        whole = source.dense and target.dense and source.moves_like(target.strides)
         if not whole or source.buffer.name != name or source.buffer.dtype is not target.buffer.dtype:
             return False
         if self.writers[target.buffer.name] != {m} or target.buffer.role not in (Role.OUTPUT, Role.TEMP):
