@@ -217,6 +217,27 @@ def test_the_plain_file_is_preferred_to_versions_of_it(tmp_path):
     assert caught.value.location == place
 
 
+def test_the_data_of_another_label_is_no_version(tmp_path):
+    make_folder(tmp_path, {"graph.nnef": GRAPH.encode(), "w.dat.dat": write_tensor(TENSORS["mask"])})
+    with open_model(tmp_path) as model:
+        assert model.read_tensor("w") is None and model.read_tensor("w.dat") == TENSORS["mask"]
+
+
+def test_the_tensors_of_an_archive_are_bounded_together(tmp_path):
+    bits = write_tensor(Tensor(np.zeros(1 << 25, np.uint8), "uint", 1))
+    files = {"graph.nnef": GRAPH.encode()} | {f"{name}.dat": bits for name in "abc"}
+    (tmp_path / "m.tgz").write_bytes(make_tar(files, "w:gz"))
+    with open_model(tmp_path / "m.tgz") as model:
+        for label in "aabba":
+            assert model.read_tensor(label).data.size == 1 << 25
+        with pytest.raises(
+            InvalidModelError, match="c.dat: error: a tensor of shape .* takes 268435456 bytes, more than"
+        ):
+            model.read_tensor("c")
+    with open_model(make_folder(tmp_path / "m", files)) as model:
+        assert all(model.read_tensor(label).data.size == 1 << 25 for label in "abc")
+
+
 BAD_LABELS = [
     ("", "the label is empty"),
     ("a b", "the label 'a b' contains ' '; it may have letters, digits and _ - . / \\"),

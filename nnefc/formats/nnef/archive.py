@@ -42,6 +42,7 @@ class ModelFiles:
         self._container = container
         self._stack = stack
         self._memory: dict[str, int] = {}
+        self._total = 0
         self.graph_text = graph_text
         self.graph_file = graph_file
         self.quant_text = quant_text
@@ -59,10 +60,12 @@ class ModelFiles:
             return None
         container, most = self._container, self._container.most
         if most is not None:
-            most -= sum(size for path, size in self._memory.items() if path != member)
+            most -= self._total - self._memory.get(member, 0)
         with container.open(member) as (source, size):
             tensor = read_tensor(source, size, container.display(member), most=most)
-        self._memory[member] = TensorHeader(tensor.data.shape, tensor.item, tensor.bits).memory
+        memory = TensorHeader(tensor.data.shape, tensor.item, tensor.bits).memory
+        self._total += memory - self._memory.get(member, 0)
+        self._memory[member] = memory
         return tensor
 
     def _member_of(self, path: str, label: str, location: Location | None) -> str | None:

@@ -103,45 +103,64 @@ def open_file(path: str, name: str, *, follow: bool) -> Iterator[tuple[BinaryIO,
         raise _unreadable(error, name) from None
 
 
+class _Names:
+    """Names by what labels call them: without distinction of case, a backslash being a slash. ``versions`` has those
+    with suffixes after ``.dat`` by the name without them."""
+
+    def __init__(self) -> None:
+        self.exact: dict[str, list[str]] = {}
+        self.versions: dict[str, list[str]] = {}
+
+    def add(self, name: str) -> None:
+        key = name.lower().replace("\\", "/")
+        self.exact.setdefault(key, []).append(name)
+        stem, _, suffix = key.partition(".dat.")
+        if suffix and not key.endswith(".dat"):
+            self.versions.setdefault(stem + ".dat", []).append(name)
+
+
 class Folder(Container):
     """A folder on disk. Links inside it are refused, files that no label names are not looked at."""
 
     def __init__(self, file: str) -> None:
         super().__init__(file)
-        self._listed: dict[str, list[str]] = {}
+        self._listed: dict[str, _Names] = {}
 
     def find(self, path: str) -> list[str]:
-        return self._search(path, exact=True)
+        return sorted(
+            f"{base}{name}" for base, rest in self._reach(path) for name in self._list(base).exact.get(rest, ())
+        )
 
     def versions(self, path: str) -> list[str]:
-        return self._search(path, exact=False)
+        return sorted(
+            f"{base}{name}" for base, rest in self._reach(path) for name in self._list(base).versions.get(rest, ())
+        )
 
     def contents(self) -> list[str]:
-        return self._list("")
+        return sorted(name for names in self._list("").exact.values() for name in names)
 
-    def _search(self, path: str, *, exact: bool) -> list[str]:
-        """Walk the parts of the path; a name on disk may itself contain backslashes, which separate parts too."""
-        wanted = path.lower().split("/")
-        found, reached = [], [("", 0)]
+    def _reach(self, path: str) -> Iterator[tuple[str, str]]:
+        """Each folder on the way to the path (ending in a slash, or empty), with the rest of the path in lower case.
+
+        A name on disk may itself contain backslashes, and so be several parts of the path.
+        """
+        reached = [("", path.lower().split("/"))]
         while reached:
-            base, depth = reached.pop()
-            for name in self._list(base):
-                parts = name.lower().replace("\\", "/").split("/")
-                rest = wanted[depth:]
-                member = f"{base}/{name}" if base else name
-                if len(parts) < len(rest) and parts == rest[: len(parts)]:
-                    reached.append((member, depth + len(parts)))
-                elif parts == rest if exact else "/".join(parts).startswith("/".join(rest) + "."):
-                    found.append(member)
-        return sorted(found)
+            base, rest = reached.pop()
+            yield base, "/".join(rest)
+            for count in range(1, len(rest)):
+                for name in self._list(base).exact.get("/".join(rest[:count]), ()):
+                    reached.append((f"{base}{name}/", rest[count:]))
 
-    def _list(self, base: str) -> list[str]:
+    def _list(self, base: str) -> _Names:
         """The names in a folder; none where it is no folder. Raises InvalidModelError for a link to one."""
         if base not in self._listed:
-            path = os.path.join(self.file, base)
+            path = os.path.join(self.file, base.removesuffix("/"))
             if base and os.path.islink(path):
                 raise InvalidModelError("it is a symbolic link, not a folder", Location(path))
-            self._listed[base] = self._names(path) if os.path.isdir(path) else []
+            self._listed[base] = _Names()
+            for name in self._names(path) if os.path.isdir(path) else ():
+                self._listed[base].add(name)
         return self._listed[base]
 
     def _names(self, path: str) -> list[str]:
@@ -152,7 +171,7 @@ class Folder(Container):
             raise _unreadable(error, path) from None
         if len(names) > tar.MAX_MEMBERS:
             raise InvalidModelError(f"the folder holds more than {tar.MAX_MEMBERS} files", Location(path))
-        return sorted(names)
+        return names
 
     @contextmanager
     def open(self, member: str) -> Iterator[Data]:
@@ -166,24 +185,19 @@ class _Archive(Container):
     def __init__(self, file: str, most: int | None = None) -> None:
         super().__init__(file, most)
         self._members: dict[str, None] = {}
-        self._paths: dict[str, list[str]] = {}
-        self._versions: dict[str, list[str]] = {}
+        self._names = _Names()
 
     def _add(self, path: str) -> None:
         if path in self._members:
             raise InvalidModelError(f"the archive holds the member {path[:200]!r} twice", Location(self.file))
         self._members[path] = None
-        key = path.lower()
-        self._paths.setdefault(key, []).append(path)
-        stem, _, suffix = key.partition(".dat.")
-        if suffix:
-            self._versions.setdefault(stem + ".dat", []).append(path)
+        self._names.add(path)
 
     def find(self, path: str) -> list[str]:
-        return self._paths.get(path.lower(), [])
+        return self._names.exact.get(path.lower(), [])
 
     def versions(self, path: str) -> list[str]:
-        return self._versions.get(path.lower(), [])
+        return self._names.versions.get(path.lower(), [])
 
     def contents(self) -> list[str]:
         return sorted(self._members)
