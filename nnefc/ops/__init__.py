@@ -5,7 +5,20 @@ Importing the package registers them all.
 
 from __future__ import annotations
 
-from nnefc.ops import contract, elementwise, move, norm, product, quantized, reduce, resample, roi, shape, variables, window
+from nnefc.ops import (
+    contract,
+    elementwise,
+    move,
+    norm,
+    product,
+    quantized,
+    reduce,
+    resample,
+    roi,
+    shape,
+    variables,
+    window,
+)
 
 __all__ = [
     "contract",
