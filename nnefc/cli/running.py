@@ -47,6 +47,9 @@ def configure(command: argparse.ArgumentParser) -> None:
         default=1e-4,
         help="what --expect allows, relative to the largest magnitude of each expected array (default: 1e-4)",
     )
+    command.add_argument(
+        "--absolute", metavar="A", type=float, default=0.0, help="what --expect allows besides, in itself (default: 0)"
+    )
     command.add_argument("--reference", action="store_true", help="compute with the NumPy meaning of the operations")
     command.add_argument("--repeat", metavar="N", type=positive, help="call N times more and print the median time")
     add_threads(command)
@@ -154,10 +157,10 @@ def _compare(args: argparse.Namespace, answers: Arrays, types: Types) -> dict[st
     if not expected:
         held = ", ".join(npz_names(args.expect)) or "nothing"
         raise UsageError(f"{args.expect} holds {held}; the answers are {_listed(types)}")
-    return {name: _difference(answers[name], array, args.tolerance) for name, array in expected.items()}
+    return {name: _difference(answers[name], array, args) for name, array in expected.items()}
 
 
-def _difference(answer: np.ndarray, expected: np.ndarray, tolerance: float) -> dict[str, Any]:
+def _difference(answer: np.ndarray, expected: np.ndarray, args: argparse.Namespace) -> dict[str, Any]:
     if expected.dtype.kind != "f":
         wrong = int(np.count_nonzero(answer != expected))
         return {"equal": not wrong, "different": wrong}
@@ -165,9 +168,9 @@ def _difference(answer: np.ndarray, expected: np.ndarray, tolerance: float) -> d
         same = (answer == expected) | (np.isnan(answer) & np.isnan(expected))
         apart = np.where(same, 0.0, np.abs(answer.astype(np.float64) - expected))
     finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
-    largest = float(finite.max(initial=0.0))
-    worst = float(apart.max(initial=0.0)) / (largest or 1.0)
-    return {"equal": bool(worst <= tolerance), "relative": worst, "tolerance": tolerance}
+    worst, largest = float(apart.max(initial=0.0)), float(finite.max(initial=0.0))
+    equal = bool(worst <= args.tolerance * largest + args.absolute)
+    return {"equal": equal, "difference": worst, "allowed": args.tolerance * largest + args.absolute}
 
 
 def _median_ms(call: Callable[[], object], count: int) -> float:
@@ -192,7 +195,7 @@ def _print(report: dict[str, Any]) -> None:
         measure = (
             f"{result['different']} elements differ"
             if "different" in result
-            else f"largest relative difference {result['relative']:.3g}, allowed {result['tolerance']:.3g}"
+            else f"largest difference {result['difference']:.3g}, allowed {result['allowed']:.3g}"
         )
         print(f"{name}: {verdict} ({measure})")
     if "median_ms" in report:

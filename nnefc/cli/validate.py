@@ -42,7 +42,8 @@ def _validate_model(args: argparse.Namespace) -> int:
             }
         )
         return 0
-    print(f"{args.model}: valid, with {len(graph.ops)} operations and {size_text(stored)} of stored tensors")
+    count = f"{len(graph.ops)} operation{'s' if len(graph.ops) != 1 else ''}"
+    print(f"{args.model}: valid, with {count} and {size_text(stored)} of stored tensors")
     for what, values in (("input", graph.inputs), ("output", graph.outputs)):
         for value in values:
             print(f"  {what:6} {value.name}: {value.type}")
