@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nnefc.formats.nnef.context import fail, suggestion
-from nnefc.formats.nnef.declarations import bound_default
+from nnefc.formats.nnef.declarations import check_bound_defaults
 from nnefc.formats.nnef.expressions import ExpressionTypes
 from nnefc.formats.nnef.statictypes import bind, candidates
 from nnefc.ir import syntax as ast
@@ -34,7 +34,7 @@ def check_call(
         wanted = bind(param.type, generic) if generic is not None else param.type
         scope.accept(given[name], wanted, f"{name} of {signature.name}", expr)
     if generic is not None:
-        bound_default(signature, generic, call.location)
+        check_bound_defaults(signature, generic, arguments, call.location)
     results = [bind(r.type, generic) if generic is not None else r.type for r in signature.results]
     result = results[0] if len(results) == 1 else ast.TupleSpec(tuple(results))
     return CallInfo(signature, arguments, generic), result

@@ -18,7 +18,7 @@ def fail(message: str, location: Location | None) -> NoReturn:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'relu'?`` where a known name resembles the one given, else nothing."""
-    close = difflib.get_close_matches(name, list(known), 1)
+    close = difflib.get_close_matches(name, list(known), 1, cutoff=0.7)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from types import MappingProxyType
 
 from nnefc.errors import Location
@@ -140,10 +140,10 @@ def array_type(items: Iterable[ast.TypeSpec], location: Location, integers: bool
     return EMPTY_ARRAY if result is None else ast.ArraySpec(result)
 
 
-def bound_default(signature: Signature, name: str, location: Location) -> None:
-    """Raise InvalidModelError if a default of a generic parameter does not fit what ``?`` is bound to."""
+def check_bound_defaults(signature: Signature, name: str, given: Container[str], location: Location) -> None:
+    """Raise InvalidModelError if a default that is used does not fit what ``?`` is bound to."""
     for param in signature.fragment.params:
-        if param.default is not None and is_generic(param.type):
-            given, wanted = literal_type(param.default), bind(param.type, name)
-            if not castable(given, wanted):
-                fail(f"the default of {param.name!r} has type {given}; {wanted} is wanted: give it a value", location)
+        if param.default is not None and param.name not in given and is_generic(param.type):
+            default, wanted = literal_type(param.default), bind(param.type, name)
+            if not castable(default, wanted):
+                fail(f"the default of {param.name!r} has type {default}; {wanted} is wanted: give it a value", location)

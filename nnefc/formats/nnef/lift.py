@@ -90,7 +90,7 @@ class _Lifter:
         operands = self._operands(call, location)
         if self.context.dialect.vector_bias and signature.name in BIASED:
             operands = self._row_bias(signature, operands, call)
-        types = infer(signature.name, operands, attrs, location)
+        types = infer(signature.name, operands, attrs, call.locations)
         outputs, results = self._outputs(call, types)
         op = Op(signature.name, operands, attrs, outputs, Origin(tuple(v.name for v in outputs), call.locations))
         if op.kind == "variable":
@@ -139,11 +139,11 @@ class _Lifter:
         bias = operands[index]
         if not isinstance(bias, Value) or bias.type.rank != 1 or bias.type.shape == (1,):
             return operands
-        location, extent = call.locations[0], bias.type.shape[0]
+        extent = bias.type.shape[0]
         message = f"bias of {signature.name} has shape [{extent}]; [1,{extent}] is wanted"
-        self.context.tolerate("vector_bias", message, location)
+        self.context.tolerate("vector_bias", message, call.locations[0])
         attrs = Attrs(axes=(0,))
-        row = Value(self.names.fresh(f"{bias.name}_row"), infer("unsqueeze", (bias,), attrs, location)[0])
+        row = Value(self.names.fresh(f"{bias.name}_row"), infer("unsqueeze", (bias,), attrs, call.locations)[0])
         self.ops.append(Op("unsqueeze", (bias,), attrs, (row,), Origin((row.name,), call.locations)))
         return (*operands[:index], row, *operands[index + 1 :])
 
@@ -212,13 +212,14 @@ class _Lifter:
                 fail(f"{message}; other variables have", op.origin.location)
 
 
-def infer(kind: str, operands: Sequence[Operand], attrs: Attrs, location: Location | None) -> tuple[TensorType, ...]:
-    """The types of an operation's outputs by its shape rule. Raises what the rule raises, with the place."""
+def infer(kind: str, operands: Sequence[Operand], attrs: Attrs, places: Sequence[Location]) -> tuple[TensorType, ...]:
+    """The types of an operation's outputs by its shape rule. Raises what that raises, at the first of the places."""
     try:
         return primitives()[kind].infer([x.type for x in operands], attrs)
     except NnefcError as error:
-        named = type(error)(f"{kind}: {error.message}", error.location, error.source)
-        raise named.at(location) from None
+        invoked = f" (in a fragment that line {places[-1].line} invokes)" if len(places) > 1 else ""
+        named = type(error)(f"{kind}: {error.message}{invoked}", error.location, error.source)
+        raise named.at(places[0]) from None
 
 
 def _kind(dtype: DType) -> str:
