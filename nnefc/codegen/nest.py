@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nnefc.ir.program import View
+from nnefc.ir.view import View
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered, volume
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import arg, const
-from nnefc.ir.program import Buffer, Call, Contract, Map, Program, Role, View, dense_strides
+from nnefc.ir.program import Call, Contract, Map, Program
 from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from nnefc.codegen.pack import pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, Launch, LaunchPlan, Pointer, Space
 from nnefc.codegen.target import Target
-from nnefc.ir.program import Buffer, Call, Program, Role, View
+from nnefc.ir.program import Call, Program
 from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View
 from nnefc.passes.fold import fold
 
 ALIGNMENT = 64

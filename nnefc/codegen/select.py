@@ -16,8 +16,9 @@ from nnefc.codegen.pack import Panels, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.spec import Access, KernelSpec, Operand
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr, arg
-from nnefc.ir.program import BoxReduce, Call, Gather, Map, Reduce, Row, View
+from nnefc.ir.program import BoxReduce, Call, Gather, Map, Reduce, Row
 from nnefc.ir.types import DType
+from nnefc.ir.view import View
 
 STRIDED_COST = 8.0
 """What an element read a stride apart costs, in elements that lie together."""

@@ -9,22 +9,9 @@ import numpy as np
 
 from nnefc.ir.expr import Expr, arg, cast, const
 from nnefc.ir.graph import Literal, Operand, Origin, Value
-from nnefc.ir.program import (
-    BoxReduce,
-    Buffer,
-    Call,
-    Contract,
-    Gather,
-    Map,
-    Port,
-    Program,
-    Reduce,
-    Role,
-    Row,
-    View,
-    dense_strides,
-)
+from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Row
 from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
 
 Source = Operand | View
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nnefc.ir.expr import Expr
-from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Role, Row, View
+from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Row
+from nnefc.ir.view import Role, View
 
 
 def format_program(program: Program) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from nnefc.ir.build import ProgramBuilder, channels_last
 from nnefc.ir.expr import arg, call
 from nnefc.ir.graph import Attrs, Literal, Op, Operand
-from nnefc.ir.program import View
 from nnefc.ir.types import TensorType
+from nnefc.ir.view import View
 from nnefc.ops.common import (
     align,
     common_dtype,

@@ -16,8 +16,8 @@ import numpy as np
 
 from nnefc.ir.build import ProgramBuilder, channels_last
 from nnefc.ir.graph import Attrs
-from nnefc.ir.program import View
 from nnefc.ir.types import DType
+from nnefc.ir.view import View
 from nnefc.ops.common import border_index, integers, pairs, require_positive, shape_text, tensor
 from nnefc.ops.primitive import require
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.graph import Attrs, Op
-from nnefc.ir.program import View
 from nnefc.ir.types import INTEGER, TensorType
+from nnefc.ir.view import View
 from nnefc.ops.common import (
     border_index,
     integer,

@@ -10,8 +10,8 @@ import numpy as np
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.expr import Expr, arg, call, const
 from nnefc.ir.graph import Attrs, Op, Operand
-from nnefc.ir.program import View
 from nnefc.ir.types import DType, TensorType
+from nnefc.ir.view import View
 from nnefc.ops.common import (
     aligned,
     broadcast_shape,

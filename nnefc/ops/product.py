@@ -9,8 +9,8 @@ import numpy as np
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.expr import Expr, arg, call, const
 from nnefc.ir.graph import Attrs, Literal, Op, Operand
-from nnefc.ir.program import View
 from nnefc.ir.types import DType, TensorType
+from nnefc.ir.view import View
 from nnefc.ops.common import align, broadcast_shape, common_dtype, require_broadcastable, shape_text, tensor
 from nnefc.ops.primitive import register, require
 

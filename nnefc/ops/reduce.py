@@ -10,8 +10,8 @@ import numpy as np
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.expr import Expr, arg, call, const
 from nnefc.ir.graph import Attrs, Op
-from nnefc.ir.program import View
 from nnefc.ir.types import INTEGER, DType, TensorType
+from nnefc.ir.view import View
 from nnefc.ops.common import integers, require_axes, require_kind, tensor
 from nnefc.ops.primitive import register
 

@@ -17,8 +17,8 @@ from nnefc.errors import UnsupportedError
 from nnefc.ir.build import ProgramBuilder, channels_last
 from nnefc.ir.expr import Expr, arg, call, cast, cast_numpy, const, round_half_up
 from nnefc.ir.graph import Attrs, Op
-from nnefc.ir.program import View
 from nnefc.ir.types import DType, TensorType
+from nnefc.ir.view import View
 from nnefc.ops.common import common_dtype, integers, one_of, require_kind, require_positive, shape_text, tensor
 from nnefc.ops.geometry import last
 from nnefc.ops.primitive import register, require

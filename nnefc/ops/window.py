@@ -11,8 +11,8 @@ import numpy as np
 from nnefc.ir.build import ProgramBuilder, channels_last
 from nnefc.ir.expr import Expr, arg, call, const, select
 from nnefc.ir.graph import Attrs, Op
-from nnefc.ir.program import View
 from nnefc.ir.types import DType, TensorType
+from nnefc.ir.view import View
 from nnefc.ops.common import common_dtype, integers, one_of, require_kind, shape_text, tensor
 from nnefc.ops.geometry import (
     POOL_BORDERS,

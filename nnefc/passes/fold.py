@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from nnefc.ir.interpret import run_call
-from nnefc.ir.program import Call, Gather, Program, Role, View
+from nnefc.ir.program import Call, Gather, Program
+from nnefc.ir.view import Role, View
 
 MAX_ELEMENTS = 1 << 27
 """Elements that all folded tensors of a Program may have together; what exceeds it is computed at run time."""

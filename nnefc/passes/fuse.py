@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from nnefc.ir.expr import Expr, arg
-from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Role, Row, View
+from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
+from nnefc.ir.view import Role, View
 
 MAX_NODES = 96
 """Nodes that a fused expression may have."""

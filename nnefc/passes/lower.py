@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.graph import Graph, Op, Value
-from nnefc.ir.program import Program, View
+from nnefc.ir.program import Program
+from nnefc.ir.view import View
 from nnefc.ops.evaluate import variable_values
 from nnefc.ops.primitive import primitives
 

@@ -8,20 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from nnefc.ir.expr import Expr, arg, call, cast, const, select
-from nnefc.ir.program import (
-    BoxReduce,
-    Buffer,
-    Call,
-    Contract,
-    Gather,
-    Map,
-    Reduce,
-    Role,
-    Row,
-    View,
-    dense_strides,
-)
+from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Reduce, Row
 from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
 
 EXTENTS = (1, 2, 3, 5, 7, 8, 9, 16, 17, 31, 33)
 Memory = dict[str, np.ndarray]

@@ -33,6 +33,7 @@ class BoxKernel(KernelSpec):
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
+        from nnefc.codegen import reductions
         from nnefc.codegen.device import device
         from nnefc.codegen.tile import Lattice
 
@@ -43,7 +44,7 @@ class BoxKernel(KernelSpec):
         load_index, clamped = i.load_index(), i.checked_index(False)
         dtype = self.operands[0].dtype
         op = "max" if self.op == "max" else "sum"
-        first, last = i.start(op, dtype, 1, lanes), i.finish(op, dtype, 1, lanes, target, False)
+        first, last = reductions.start(op, dtype, 1, lanes), reductions.finish(op, dtype, 1, lanes, target, False)
         area = arg(1, dtype)
         empty = call("eq", area, const(0, dtype))
         mean = call("div", arg(0, dtype), area)
@@ -52,7 +53,7 @@ class BoxKernel(KernelSpec):
 
         def make_tile(masked: bool) -> Any:
             lattice = Lattice(target, self.operands, 1, 1, lanes, row_at, lane_at, masked)
-            take = i.accumulate(lattice, op, arg(0, dtype), 1, 0, False)
+            take = reductions.accumulate(lattice, op, arg(0, dtype), 1, 0, False)
             store = i.store_tile(lattice, final, (), 4)
 
             @device

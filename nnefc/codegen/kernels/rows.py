@@ -58,6 +58,7 @@ def _layout(spec: RowsKernel) -> tuple[int, int, int, int, int]:
 def _vertical(spec: RowsKernel, target: Target) -> Callable[..., Any]:
     """Lanes along a kept dimension: every lane reduces its own elements."""
     from nnefc.codegen import instructions as i
+    from nnefc.codegen import reductions
     from nnefc.codegen.device import device
 
     count, lanes, rows = len(spec.operands), spec.lanes, spec.rows
@@ -70,9 +71,9 @@ def _vertical(spec: RowsKernel, target: Target) -> Callable[..., Any]:
     def make_stage(number: int, masked: bool) -> Any:
         op, expr = spec.stages[number]
         lattice = _lattice(spec, target, rows, masked)
-        begin = i.start(op, expr.dtype, rows, lanes)
-        take = i.accumulate(lattice, op, expr, spec.inputs, number, False)
-        end = i.finish(op, expr.dtype, rows, lanes, target, False)
+        begin = reductions.start(op, expr.dtype, rows, lanes)
+        take = reductions.accumulate(lattice, op, expr, spec.inputs, number, False)
+        end = reductions.finish(op, expr.dtype, rows, lanes, target, False)
 
         @device
         def stage(results: Any, p: Any, offsets: Any, g: Any, valid: int) -> Any:
@@ -130,6 +131,7 @@ def _vertical(spec: RowsKernel, target: Target) -> Callable[..., Any]:
 def _horizontal(spec: RowsKernel, target: Target) -> Callable[..., Any]:
     """Lanes along the innermost reduced dimension: they are folded when a row is done."""
     from nnefc.codegen import instructions as i
+    from nnefc.codegen import reductions
     from nnefc.codegen.device import device
 
     count, lanes = len(spec.operands), spec.lanes
@@ -141,10 +143,10 @@ def _horizontal(spec: RowsKernel, target: Target) -> Callable[..., Any]:
 
     def make_stage(number: int) -> Any:
         op, expr = spec.stages[number]
-        begin = i.start(op, expr.dtype, 1, lanes)
-        take = i.accumulate(_lattice(spec, target, 1, False), op, expr, spec.inputs, number, True)
-        take_part = i.accumulate(_lattice(spec, target, 1, True), op, expr, spec.inputs, number, True)
-        end = i.finish(op, expr.dtype, 1, lanes, target, True)
+        begin = reductions.start(op, expr.dtype, 1, lanes)
+        take = reductions.accumulate(_lattice(spec, target, 1, False), op, expr, spec.inputs, number, True)
+        take_part = reductions.accumulate(_lattice(spec, target, 1, True), op, expr, spec.inputs, number, True)
+        end = reductions.finish(op, expr.dtype, 1, lanes, target, True)
 
         @device
         def stage(results: Any, p: Any, offsets: Any, g: Any, valid: int) -> Any:
