@@ -14,10 +14,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TURNS = 7
+
+
+def models(shared: Path | None, names: Sequence[str]) -> list[Path]:
+    """The archives of the real models in the folder beside the project, those of some names, or all."""
+    folder = shared or Path(os.environ.get("NNEFC_SHARED", ROOT.parent / "shared"))
+    found = [p for p in sorted(folder.glob("models/*/*.nnef.tgz")) if p.name == f"{p.parent.name}.nnef.tgz"]
+    return [p for p in found if not names or p.parent.name in names]
+
+
+def machine() -> str:
+    """What this runs on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    cpus = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{cpus[0] if cpus else platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
 
 
 def run(*command: str, cwd: Path = ROOT, **extra: str) -> float:
@@ -45,15 +60,11 @@ def load_ms(folder: Path) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
-    parser.add_argument("--shared", type=Path, default=Path(os.environ.get("NNEFC_SHARED", ROOT.parent / "shared")))
+    parser.add_argument("--shared", type=Path)
     args = parser.parse_args()
-    models = sorted(args.shared.glob("models/*/*.nnef.tgz"))
-    models = [m for m in models if m.parent.name == m.name.removesuffix(".nnef.tgz")]
-    models = [m for m in models if not args.names or m.parent.name in args.names]
-
-    print(f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}")
+    print(machine())
     print(f"{'model':22}{'cold s':>8}{'warm s':>8}{'numpy ms':>10}{'load ms':>9}")
-    for model in models:
+    for model in models(args.shared, args.names):
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / model.parent.name
             command = (sys.executable, "-m", "nnefc", "compile", str(model), "-o", str(folder))
