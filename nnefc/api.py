@@ -116,8 +116,7 @@ def compile(
     and ValueError for an input or a tap that does not exist.
     """
     from nnefc.codegen.artefact import assemble, load_artefact
-    from nnefc.codegen.pack import pack
-    from nnefc.codegen.schedule import schedule
+    from nnefc.codegen.schedule import plan
     from nnefc.codegen.target import Target
     from nnefc.codegen.workers import compile_kernels
     from nnefc.ir.types import TensorType
@@ -131,11 +130,11 @@ def compile(
     elif shapes:
         model = with_input_shapes(model, shapes)
     program = pipeline.run(model, taps)
-    plan = schedule(pack(program, cpu), cpu)
+    launches = plan(program, cpu)
     with bar("compiling kernels") as report:
-        kernels = compile_kernels(plan.specs(), cpu, progress=report)
+        kernels = compile_kernels(launches.specs(), cpu, progress=report)
     ports = [[(p.name, TensorType(p.dtype, p.shape)) for p in side] for side in (program.inputs, program.outputs)]
-    artefact = assemble(program.name, plan, kernels, ports[0], ports[1], cpu)
+    artefact = assemble(program.name, launches, kernels, ports[0], ports[1], cpu)
     try:
         cpu.check_host()
     except UnsupportedError as error:
