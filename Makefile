@@ -35,6 +35,12 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml | $(VENV)/bin/python
 	@$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
+# The long suites hold operations to a second interpreter as well, which brings PyTorch with it.
+$(VENV)/.installed-oracles: $(VENV)/.installed-test
+	@echo "installing the oracles of the long suites into $(VENV)"
+	@$(PIP) --editable '.[test,oracles]'
+	@touch $@
+
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py
 
@@ -42,7 +48,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # pytest's exit code 5 says that nothing was collected.
-conformance: $(VENV)/.installed-test
+conformance: $(VENV)/.installed-oracles
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m conformance || [ $$? -eq 5 ]
 
 lint: $(VENV)/.installed-test
