@@ -112,16 +112,16 @@ class TreeBuilder(Transformer_NonRecursive):  # type: ignore[type-arg]
         return ast.TensorSpec(None), 0
 
     def array_type(self, c: list[Any]) -> tuple[ast.TypeSpec, int]:
-        (item, depth), *_ = c
-        return ast.ArraySpec(item), self._type_depth(depth)
+        (item, depth), bracket = c
+        return ast.ArraySpec(item), self._type_depth(depth, bracket)
 
     def tuple_type(self, c: list[Any]) -> tuple[ast.TypeSpec, int]:
-        items = [i for i in c if isinstance(i, tuple)]
-        return ast.TupleSpec(tuple([t for t, _ in items])), self._type_depth(max(d for _, d in items))
+        bracket, *items = c
+        return ast.TupleSpec(tuple([t for t, _ in items])), self._type_depth(max(d for _, d in items), bracket)
 
-    def _type_depth(self, depth: int) -> int:
+    def _type_depth(self, depth: int, bracket: Token) -> int:
         if depth >= MAX_DEPTH:
-            raise InvalidModelError(f"a type nests more than {MAX_DEPTH} deep", Location(self.file))
+            raise InvalidModelError(f"a type nests more than {MAX_DEPTH} deep", self.at(bracket))
         return depth + 1
 
     # Statements.

@@ -41,13 +41,17 @@ def binary(op: str, x: Any, y: Any) -> Any:
     return _scalar(op, float(x), float(y))
 
 
+COMPARISON = 8
+"""How many items a comparison inside arrays counts as."""
+
+
 def contains(x: Any, y: list[Any], count: Callable[[int], None]) -> bool:
-    """``x in y``, by deep comparison; ``count`` is told how many values are compared."""
+    """``x in y``, by deep comparison; ``count`` is told what it costs."""
     return any(_equal(x, item, count) for item in y)
 
 
 def _equal(x: Any, y: Any, count: Callable[[int], None]) -> bool:
-    count(1)
+    count(COMPARISON)
     if isinstance(x, (list, tuple)):
         pairs = zip(x, y, strict=False)
         return type(x) is type(y) and len(x) == len(y) and all(_equal(a, b, count) for a, b in pairs)

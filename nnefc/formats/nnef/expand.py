@@ -18,7 +18,7 @@ from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Value
 from nnefc.ir.signature import Signature
 from nnefc.ops.primitive import primitives
-from nnefc.ops.signatures import STDLIB, signatures
+from nnefc.ops.signatures import EXTENSION, STDLIB, signatures
 
 MAX_STEPS = 300_000
 """Expressions evaluated."""
@@ -295,8 +295,7 @@ class Expander:
         hints = tuple(item_hint(hint, i) for i in range(len(signature.results)))
         hints = hints if len(hints) > 1 else (hint,)
         places = _placed(location, scope.places)
-        standard = signature.name in signatures()
-        if standard and signature.name in primitives():
+        if signature.library is not None and signature.name in primitives():
             yield from ()
             return self._emit(Call(signature, generic, arguments, hints, places))
         if signature.body is None:
@@ -326,7 +325,7 @@ class Expander:
     def _require_kind(self, value: Any, wanted: ast.TypeSpec, what: str, location: Location) -> None:
         """Raise InvalidModelError if tensors have elements of another type than ``?`` was bound to."""
         if isinstance(wanted, ast.ArraySpec) and wanted.item is not None:
-            self._count(location, items=len(value))
+            self._count(location, items=len(value) * arithmetic.COMPARISON)
             for item in value:
                 self._require_kind(item, wanted.item, what, location)
         elif isinstance(wanted, ast.TupleSpec):
@@ -392,8 +391,8 @@ _TASKS: dict[type[ast.Expr], Callable[..., Task]] = {
 
 
 def _placed(location: Location, outer: tuple[Location, ...]) -> tuple[Location, ...]:
-    """The places of an operation, innermost first. Inside the standard library, those of its invocation."""
-    if location.file == STDLIB:
+    """The places of an operation, innermost first. Inside the declarations of nnefc, those of its invocation."""
+    if location.file in (STDLIB, EXTENSION):
         return outer
     kept = (location, *outer)
     return kept if len(kept) <= MAX_PLACES else (*kept[: MAX_PLACES - 1], kept[-1])
