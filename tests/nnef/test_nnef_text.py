@@ -284,10 +284,10 @@ def test_identifiers() -> None:
 
 
 def test_every_operation_of_the_standard_is_declared() -> None:
-    from nnefc.ops.signatures import require_declarations
+    from nnefc.ops.signatures import is_extension, require_declarations
 
     require_declarations()
-    assert len(signatures()) == 119
+    assert sum(not is_extension(name) for name in signatures()) == 119
 
 
 def test_bodies_of_the_standard_library_are_well_typed() -> None:
