@@ -1,0 +1,113 @@
+"""Convolutions: Conv, ConvTranspose, DeformConv, Col2Im, CausalConvWithState (operators of ai.onnx)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnefc.formats.onnx.importers.windows import Windows, halves, windows
+from nnefc.formats.onnx.registry import Imported, Node, importer
+from nnefc.formats.onnx.scope import Scope
+from nnefc.ops.primitive import require
+
+
+def channels(s: Scope, bias: Imported | None) -> Imported | float:
+    """A vector with one item per channel as a tensor [1, C], which broadcasts from the first dimension; 0 for None."""
+    return 0.0 if bias is None else s.reshape(bias, (1, math.prod(s.shape(bias))))
+
+
+@importer("Conv")
+def _conv(s: Scope, n: Node) -> Sequence[Imported]:
+    x, w = n.need(0), n.need(1)
+    return (convolved(s, n, x, w, channels(s, n.input(2))),)
+
+
+def convolved(s: Scope, n: Node, x: Imported, w: Imported, bias: Imported | float) -> Imported:
+    """The convolution that the attributes of a node ask for."""
+    shape = s.shape(w)
+    require(len(shape) == len(s.shape(x)) >= 3, f"the filter has {len(shape)} dimensions, the input {s.shape(x)}")
+    win = windows(n, len(shape) - 2, shape[2:])
+    return s.op(
+        "conv",
+        [x, w, bias],
+        border="constant",
+        padding=win.padding(s.shape(x)[2:]),
+        stride=list(win.strides),
+        dilation=list(win.dilations),
+        groups=_groups(n),
+    )
+
+
+def _groups(n: Node) -> int:
+    groups = int(n.attrs.get("group", 1))
+    require(groups > 0, f"group = {groups}; it must be positive")
+    return groups
+
+
+@importer("ConvTranspose")
+def _conv_transpose(s: Scope, n: Node) -> Sequence[Imported]:
+    x, w = n.need(0), n.need(1)
+    shape, extents = s.shape(w), s.shape(x)[2:]
+    require(len(shape) == len(s.shape(x)) >= 3, f"the filter has {len(shape)} dimensions, the input {s.shape(x)}")
+    win = windows(n, len(shape) - 2, shape[2:])
+    padding = _transposed_padding(n, win, extents)
+    result = s.op(
+        "deconv",
+        [x, w, channels(s, n.input(2))],
+        border="constant",
+        padding=padding,
+        stride=list(win.strides),
+        dilation=list(win.dilations),
+        output_shape=[],
+        groups=_groups(n),
+    )
+    return (result,)
+
+
+def _transposed_padding(n: Node, win: Windows, extents: Sequence[int]) -> list[tuple[int, int]]:
+    """The padding from which the output's extents follow. output_padding is padding taken away from the end."""
+    extra = [int(v) for v in n.attrs.get("output_padding") or [0] * len(extents)]
+    require(len(extra) == len(extents), f"output_padding = {extra} must have {len(extents)} items")
+    full = [(e - 1) * s + span for e, s, span in zip(extents, win.strides, win.spans, strict=True)]
+    wanted = [int(v) for v in n.attrs.get("output_shape") or ()]
+    if not wanted and win.auto.startswith("SAME"):
+        wanted = [e * s for e, s in zip(extents, win.strides, strict=True)]
+    if not wanted:
+        pads = [(0, 0)] * len(extents) if win.auto == "VALID" else win.pads
+        return [(p, q - more) for (p, q), more in zip(pads, extra, strict=True)]
+    wanted = wanted[-len(extents) :]
+    result = []
+    for total, more, size in zip(full, extra, wanted, strict=True):
+        cut = total + more - size
+        p, q = halves(cut, "SAME_UPPER" if win.auto == "SAME_UPPER" else "SAME_LOWER") if cut >= 0 else (0, cut)
+        result.append((p, q - more))
+    return result
+
+
+@importer("Col2Im")
+def _col2im(s: Scope, n: Node) -> Sequence[Imported]:
+    """Columns added up where they lie: a transposed convolution whose filters hold a single one."""
+    x = n.need(0)
+    image = [int(v) for v in s.known(n.need(1), "image_shape")]
+    block = [int(v) for v in s.known(n.need(2), "block_shape")]
+    win = windows(n, len(image), block)
+    batch, columns, count = s.shape(x)
+    volume = math.prod(block)
+    require(columns % volume == 0, f"the columns have {columns} rows; it must be a multiple of {volume}")
+    grid = [
+        (e + p + q - span) // stride + 1
+        for e, (p, q), span, stride in zip(image, win.pads, win.spans, win.strides, strict=True)
+    ]
+    require(math.prod(grid) == count, f"{count} columns are given; the image has {math.prod(grid)} blocks")
+    filters = np.eye(volume).reshape(volume, 1, *block).astype(s.dtype(x).numpy)
+    result = s.op(
+        "deconv",
+        [s.reshape(x, (batch * columns // volume, volume, *grid)), filters, 0.0],
+        padding=list(win.pads),
+        stride=list(win.strides),
+        dilation=list(win.dilations),
+        output_shape=[batch * columns // volume, 1, *image],
+    )
+    return (s.reshape(result, (batch, columns // volume, *image)),)

@@ -1,0 +1,240 @@
+"""What importers work with: operations are added to the Graph, or computed at once where all operands are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.formats.onnx.builder import Builder, dtype_of
+from nnefc.formats.onnx.registry import Anything, Imported, Node, TensorList
+from nnefc.ir import syntax as ast
+from nnefc.ir.graph import Literal, Op, Operand, Origin, Value
+from nnefc.ir.signature import Param
+from nnefc.ir.types import DType, TensorType
+from nnefc.ops.primitive import primitives
+from nnefc.ops.signatures import signature
+
+MAX_FOLDED = 1 << 22
+"""Elements of the largest result that is computed at import."""
+_MAX_WORK = 1 << 26
+_COSTLY = frozenset({"conv", "deconv", "matmul", "linear", "separable_conv", "separable_deconv", "einsum"})
+
+Input = Imported | Literal | float | int | bool
+RunNode = Callable[["Scope", Any], None]
+
+
+class Scope:
+    """The tensors that a graph, or a nested one, may use by name, and the operations to make new ones.
+
+    Errors that its methods raise are given the node's name by whoever runs the importer.
+    """
+
+    def __init__(self, builder: Builder, run_graph: Callable[..., list[Any]], parent: Scope | None = None):
+        self.builder = builder
+        self.parent = parent
+        self.node: Node | None = parent.node if parent is not None else None
+        self.names: dict[str, Anything] = {}
+        self._run_graph = run_graph
+
+    # ---- names
+
+    def lookup(self, name: str) -> Anything | None:
+        """The tensor of that ONNX name, here or outside; None if there is none (yet)."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.names:
+                return scope.names[name]
+            scope = scope.parent
+        return None
+
+    def bind(self, name: str, value: Anything) -> None:
+        """Give a tensor its ONNX name. Raises InvalidModelError if another has it."""
+        if name in self.names:
+            raise InvalidModelError(f"two tensors are named {name!r}")
+        self.names[name] = value
+        self.builder.remember(name, value)
+
+    # ---- types
+
+    def type(self, value: Imported) -> TensorType:
+        """Element type and shape."""
+        return value.type if isinstance(value, Value) else TensorType(dtype_of(value), value.shape)
+
+    def shape(self, value: Imported) -> tuple[int, ...]:
+        """The shape, as integers."""
+        return self.type(value).extents
+
+    def dtype(self, value: Imported) -> DType:
+        """The element type."""
+        return self.type(value).dtype
+
+    def rank(self, value: Imported) -> int:
+        """The number of dimensions."""
+        return len(self.type(value).shape)
+
+    # ---- values
+
+    def is_known(self, value: object) -> bool:
+        """Whether a tensor's values are known at import."""
+        return isinstance(value, np.ndarray)
+
+    def known(self, value: Imported | None, what: str) -> np.ndarray:
+        """The values of a tensor that must be known at import; ``what`` names it in the message. Raises
+        UnsupportedError."""
+        if isinstance(value, np.ndarray):
+            return value
+        if value is None:
+            raise InvalidModelError(f"{what} is missing")
+        name = self.builder.name_of(value)
+        raise UnsupportedError(
+            f"{what} must be known when the model is read, but {name!r} is computed, or an input; bind an input with "
+            "--const NAME=FILE.npy (constants= in Python)"
+        )
+
+    def known_ints(self, value: Imported | None, what: str) -> list[int]:
+        """The values of a tensor of integers of rank 0 or 1 that must be known at import."""
+        array = self.known(value, what)
+        if array.dtype.kind not in "iu" or array.ndim > 1:
+            raise InvalidModelError(f"{what} must be a list of integers, not {array.dtype} of rank {array.ndim}")
+        return [int(i) for i in array.reshape(-1)]
+
+    def unsupported(self, message: str) -> UnsupportedError:
+        """Raise UnsupportedError; declared to return it, so that ``raise s.unsupported(...)`` reads as what it is."""
+        raise UnsupportedError(message)
+
+    def invalid(self, message: str) -> InvalidModelError:
+        """Raise InvalidModelError; declared to return it, as ``unsupported`` is."""
+        raise InvalidModelError(message)
+
+    # ---- operations
+
+    def op(self, kind: str, inputs: Sequence[Input], **attrs: Any) -> Any:
+        """The result of an operation; a tuple of them if it has several, or an array of them.
+
+        Operands that are left out, and attributes, have the defaults of the declaration. Python numbers become literals
+        of the element type of the operands beside them. Where every operand is known and the result has at most
+        MAX_FOLDED elements it is computed at once. Raises what the operation's shape rule raises.
+        """
+        sig = signature(kind)
+        params = [sig.tensors[0]] * len(inputs) if sig.array_input else list(sig.tensors)
+        given: list[Any] = list(inputs) + [p.default for p in params[len(inputs) :]]
+        full = self.builder.attributes(sig, attrs)
+        operands = self._literals(params, given)
+        types = [x.type if isinstance(x, (Value, Literal)) else self.type(x) for x in operands]
+        try:
+            results = primitives()[kind].infer(types, full)
+        except InvalidModelError as error:
+            raise type(error)(f"{kind}: {error.message}") from None
+        folded = self._folded(kind, operands, full, results)
+        if folded is None:
+            made = tuple(self.builder.operand(x) for x in operands)
+            values = tuple(self.builder.value(t) for t in results)
+            self.builder.add(Op(kind, made, full, values, self._origin()))
+            folded = values
+        return tuple(folded) if sig.array_result or len(folded) != 1 else folded[0]
+
+    def _origin(self) -> Origin:
+        node = self.node
+        if node is None:
+            return Origin()
+        names = tuple(n for n in (node.outputs[0] if node.outputs else "", node.name) if n)
+        return Origin(tuple(dict.fromkeys(names)), (node.location,) if node.location is not None else ())
+
+    def _literals(self, params: Sequence[Param], given: Sequence[Any]) -> list[Imported | Literal]:
+        """The operands, numbers as literals of the type of the operands that are declared alike."""
+        declared: dict[ast.TypeSpec, DType] = {}
+        first: DType | None = None
+        for param, value in zip(params, given, strict=True):
+            if isinstance(value, (np.ndarray, Value, Literal)):
+                dtype = value.dtype if isinstance(value, Literal) else self.dtype(value)
+                declared.setdefault(_item(param.type), dtype)
+                first = first or (dtype if dtype is not DType.BOOL else None)
+        return [
+            x if isinstance(x, (np.ndarray, Value, Literal)) else _literal(x, declared.get(_item(p.type), first))
+            for p, x in zip(params, given, strict=True)
+        ]
+
+    def _folded(
+        self, kind: str, operands: Sequence[Imported | Literal], attrs: Any, results: Sequence[TensorType]
+    ) -> tuple[np.ndarray, ...] | None:
+        """The values of the results where all operands are known and it is quickly done, else None."""
+        if any(isinstance(x, Value) for x in operands) or any(t.volume > MAX_FOLDED for t in results):
+            return None
+        arrays = [np.asarray(x.value, x.dtype.numpy) if isinstance(x, Literal) else x for x in operands]
+        arrays = [np.asarray(a) for a in arrays if isinstance(a, np.ndarray)]
+        most = max((a.size for a in arrays), default=1)
+        if kind in _COSTLY and most * results[0].volume > _MAX_WORK:
+            return None
+        try:
+            return tuple(np.asarray(r) for r in primitives()[kind].reference(arrays, attrs))
+        except (ValueError, IndexError) as error:
+            raise InvalidModelError(f"{kind}: {error}") from error
+
+    # ---- shorthands
+
+    def reshape(self, value: Imported, shape: Sequence[int]) -> Any:
+        """The same elements in row-major order under another shape; extents are positive."""
+        if isinstance(value, np.ndarray):
+            return value.reshape(tuple(shape))
+        return value if tuple(shape) == value.type.shape else self.op("reshape", [value], shape=tuple(shape))
+
+    def transpose(self, value: Imported, perm: Sequence[int]) -> Any:
+        """Dimension i of the result is dimension ``perm[i]``."""
+        if list(perm) == list(range(len(perm))):
+            return value
+        if isinstance(value, np.ndarray):
+            return value.transpose(tuple(perm))
+        return self.op("transpose", [value], axes=tuple(perm))
+
+    def cast(self, value: Imported, dtype: DType) -> Any:
+        """The elements as another type."""
+        return value if self.dtype(value) is dtype else self.op("cast", [value], dtype=dtype)
+
+    def broadcast(self, values: Sequence[Imported]) -> list[Any]:
+        """The tensors with leading dimensions of extent 1 up to the same rank. ONNX aligns dimensions from the last,
+        NNEF from the first. Tensors of rank 0 stay as they are."""
+        rank = max((self.rank(v) for v in values), default=0)
+        return [self.lead(v, rank) for v in values]
+
+    def lead(self, value: Imported, rank: int) -> Any:
+        """The tensor with leading dimensions of extent 1 up to ``rank``; as it is where it has rank 0."""
+        missing = rank - self.rank(value)
+        if missing <= 0 or self.rank(value) == 0:
+            return value
+        return self.reshape(value, (1,) * missing + self.shape(value))
+
+    def call(self, op_type: str, inputs: Sequence[Imported | None], *, domain: str = "", **attrs: Any) -> list[Any]:
+        """The outputs that another ONNX operation's importer gives for these inputs."""
+        return self.builder.call(self, op_type, inputs, domain, attrs)
+
+    def subgraph(self, graph: Any, inputs: Sequence[Anything]) -> list[Any]:
+        """Run a nested graph in place; it sees the tensors outside by name. Returns its outputs."""
+        return self._run_graph(Scope(self.builder, self._run_graph, self), graph, inputs)
+
+
+def _item(spec: ast.TypeSpec) -> ast.TypeSpec:
+    return spec.item if isinstance(spec, ast.ArraySpec) else spec
+
+
+def _literal(value: Any, dtype: DType | None) -> Literal:
+    """A number as a literal; without operands beside it, of the type that NNEF gives it."""
+    if dtype is None:
+        dtype = DType.BOOL if isinstance(value, bool) else DType.I64 if isinstance(value, int) else DType.F32
+    if dtype.kind == "f":
+        return Literal(float(value), dtype)
+    if dtype.kind == "b":
+        return Literal(bool(value), dtype)
+    if int(value) != value:
+        raise TypeError(f"{value!r} is no {dtype}")
+    return Literal(int(value), dtype)
+
+
+def tensors(values: Sequence[Anything]) -> bool:
+    """Whether none of the values is a sequence or an optional."""
+    return all(v is None or isinstance(v, (np.ndarray, Value)) for v in values)
+
+
+__all__ = ["MAX_FOLDED", "Input", "Mapping", "Operand", "Scope", "TensorList", "tensors"]
