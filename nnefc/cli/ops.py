@@ -9,10 +9,14 @@ from typing import NamedTuple
 
 from nnefc.cli.common import emit, table
 from nnefc.ops.primitive import primitives
+from nnefc.ops.signatures import EXTENSION, STDLIB
 
 NAME = "ops"
 HELP = "list the operations and what supports each"
-DESCRIPTION = "List the operations of NNEF 1.0.5: which have a shape rule, a NumPy meaning and a compiled form."
+DESCRIPTION = (
+    "List the operations of NNEF 1.0.5 and of the extension NNEFC_operations: which have a shape rule, a NumPy meaning "
+    "and a compiled form."
+)
 
 _GIVEN = ("external", "variable")
 _HEADING = re.compile(r"# ---- ([^;\n]*)")
@@ -20,7 +24,7 @@ _FRAGMENT = re.compile(r"fragment (\w+)")
 
 
 class Row(NamedTuple):
-    """One operation. The last three are ``own`` (in Python), ``body`` (that of stdlib.nnef is expanded) or ``-``."""
+    """One operation. The last three are ``own`` (in Python), ``body`` (the declared one is expanded) or ``-``."""
 
     operation: str
     group: str
@@ -30,7 +34,7 @@ class Row(NamedTuple):
 
 
 def operations() -> tuple[Row, ...]:
-    """The table, in the order of ``stdlib.nnef``."""
+    """The table, in the order of ``stdlib.nnef`` and ``extension.nnef``."""
     registered = primitives()
     rows = []
     for name, group, has_body in _declared():
@@ -42,8 +46,9 @@ def operations() -> tuple[Row, ...]:
 
 
 def _declared() -> list[tuple[str, str, bool]]:
-    """Name, group and whether it has a body, of each operation of ``stdlib.nnef``."""
-    text = (resources.files("nnefc.ops") / "stdlib.nnef").read_text()
+    """Name, group and whether it has a body, of each operation that nnefc declares."""
+    files = resources.files("nnefc.ops")
+    text = "".join((files / name).read_text() for name in (STDLIB, EXTENSION))
     found, group = [], ""
     for piece in re.split(r"^(?=# ----|fragment )", text, flags=re.MULTILINE):
         if heading := _HEADING.match(piece):
@@ -64,7 +69,5 @@ def run(args: argparse.Namespace) -> int:
         emit({"operations": [row._asdict() for row in rows]})
         return 0
     print(table([Row._fields, *rows]))
-    print(
-        f"\n{len(rows)} operations. own: written in Python; body: by expanding its definition in the standard library."
-    )
+    print(f"\n{len(rows)} operations. own: written in Python; body: by expanding the declared definition.")
     return 0

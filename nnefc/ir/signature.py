@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,10 +31,16 @@ class Param:
 
 @dataclass(frozen=True, eq=False)
 class Signature:
-    """A fragment's declaration, with its defaults evaluated. ``generic_default`` is the type name after ``<? =``."""
+    """A fragment's declaration, with its defaults evaluated. ``generic_default`` is the type name after ``<? =``.
+
+    ``library`` is the name of the file of nnefc's own that declares it, or None for a fragment of a document;
+    ``extension`` is the extension that a document must declare to use it, if any.
+    """
 
     fragment: ast.Fragment
     params: tuple[Param, ...]
+    library: str | None = None
+    extension: str | None = None
 
     @property
     def name(self) -> str:
@@ -109,10 +115,32 @@ def is_generic(spec: ast.TypeSpec | None) -> bool:
     return spec in (ast.PrimitiveSpec("?"), ast.TensorSpec("?"))
 
 
-def signature_of(fragment: ast.Fragment) -> Signature:
+def signature_of(fragment: ast.Fragment, library: str | None = None, extension: str | None = None) -> Signature:
     """The signature of a fragment. Raises InvalidModelError where a default value is not built of literals."""
     params = tuple(Param(p.name, p.type, p.default and literal_value(p.default)) for p in fragment.params)
-    return Signature(fragment, params)
+    return Signature(fragment, params, library, extension)
+
+
+def of_any_type(signature: Signature) -> Signature:
+    """The signature with ``tensor<?>`` for every ``tensor<scalar>``: an operation of the standard on other types."""
+    fragment = signature.fragment
+    if not any(_of_scalars(p.type) for p in fragment.params):
+        return signature
+    params = tuple(replace(p, type=_any_type(p.type)) for p in fragment.params)
+    results = tuple(replace(r, type=_any_type(r.type)) for r in fragment.results)
+    return signature_of(
+        replace(fragment, params=params, results=results, generic=True), signature.library, signature.extension
+    )
+
+
+def _of_scalars(spec: ast.TypeSpec | None) -> bool:
+    return _of_scalars(spec.item) if isinstance(spec, ast.ArraySpec) else spec == ast.TensorSpec("scalar")
+
+
+def _any_type(spec: ast.TypeSpec) -> ast.TypeSpec:
+    if isinstance(spec, ast.ArraySpec) and spec.item is not None:
+        return ast.ArraySpec(_any_type(spec.item))
+    return ast.TensorSpec("?") if _of_scalars(spec) else spec
 
 
 def literal_value(expr: ast.Expr) -> Any:

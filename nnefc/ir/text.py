@@ -15,6 +15,8 @@ from nnefc.ir.types import INTEGER, LOGICAL, SCALAR, DType
 
 TYPES_EXTENSION = "NNEFC_tensor_types"
 """The extension under which identifiers on the left carry types: ``h: f32[1,64] = ...``."""
+OPERATIONS_EXTENSION = "NNEFC_operations"
+"""The extension that adds operations, and opens those of the standard to tensors of any type where that makes sense."""
 OPERATORS_EXTENSION = "KHR_enable_operator_expressions"
 
 
@@ -33,10 +35,24 @@ def format_graph(graph: Graph, signatures: Mapping[str, Signature], *, types: bo
         extensions.append(OPERATORS_EXTENSION)
     if types or any(_needs_type(v) for v in graph.inputs) or any(_needs_type_op(op, signatures) for op in graph.ops):
         extensions.append(TYPES_EXTENSION)
+    if any(is_extended(op, signatures.get(op.kind)) for op in graph.ops):
+        extensions.append(OPERATIONS_EXTENSION)
     header = "".join(f"extension {e};\n" for e in extensions)
     inputs, outputs = (", ".join(v.name for v in values) for values in (graph.inputs, graph.outputs))
     body = "".join(f"    {line}\n" for line in lines)
     return f"version 1.0;\n{header}\ngraph {graph.name}({inputs}) -> ({outputs})\n{{\n{body}}}\n"
+
+
+def is_extended(op: Op, signature: Signature | None) -> bool:
+    """Whether an operation goes beyond the standard: one of an extension, or on elements that are not declared."""
+    if signature is None:
+        return False
+    specs = [p.type for p in signature.tensors]
+    if signature.array_input:
+        specs = [specs[0].item] * len(op.inputs)  # type: ignore[union-attr, list-item]
+    wanted = (spec.item if isinstance(spec, ast.TensorSpec) else None for spec in specs)
+    wide = any(w == "scalar" and x.type.dtype.kind != "f" for w, x in zip(wanted, op.inputs, strict=True))
+    return wide or signature.extension is not None
 
 
 def format_op(op: Op, signature: Signature | None, *, types: bool = True) -> str:

@@ -1,4 +1,5 @@
-"""The operations of NNEF: declarations (``stdlib.nnef``), shape rules, NumPy meanings and lowerings, a file per family.
+"""The operations of NNEF (``stdlib.nnef``) and ours (``extension.nnef``): shape rules, NumPy meanings and lowerings, a
+file per family.
 
 Importing the package registers them all.
 """

@@ -6,6 +6,7 @@ expression for the code generator. The two are independent of each other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -218,6 +219,7 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log2": np.log2,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "sigmoid": _sigmoid,
+    "erf": np.vectorize(math.erf, otypes=[np.float64]),
 }
 
 _COMPARISONS: dict[str, Callable[..., np.ndarray]] = {

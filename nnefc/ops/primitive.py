@@ -1,4 +1,4 @@
-"""The registry of operations: for each, what Python adds to its declaration in ``stdlib.nnef``."""
+"""The registry of operations: for each, what Python adds to its declaration (``stdlib.nnef``, ``extension.nnef``)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Primitive:
 
     ``infer`` maps the types of the inputs (literals have rank 0) to those of the outputs; it raises InvalidModelError,
     without a location, saying which value is wrong and what would be accepted. ``reference`` is the naive NumPy meaning
-    on arrays of those types. ``lower`` emits kernel-family calls; None means that the body in ``stdlib.nnef`` is
+    on arrays of those types. ``lower`` emits kernel-family calls; None means that the declared body is
     expanded instead.
     """
 

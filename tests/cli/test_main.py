@@ -11,6 +11,7 @@ import pytest
 
 import nnefc
 from nnefc.cli import COMMANDS, main, validate
+from nnefc.ops.signatures import is_extension
 
 
 def test_version(cli) -> None:
@@ -124,7 +125,7 @@ def test_the_names_of_the_package() -> None:
 def test_ops_lists_the_operations_of_the_standard(cli) -> None:
     table = cli("ops")
     rows = cli("ops", "--json").json()["operations"]
-    assert table.code == 0 and len(rows) == 119
+    assert table.code == 0 and sum(not is_extension(r["operation"]) for r in rows) == 119
     for row in rows:
         assert row["operation"] in table.out
         assert "-" not in (row["shapes"], row["reference"], row["compiled"]), row

@@ -13,10 +13,10 @@ from op_cases import Case
 
 from nnefc.formats.nnef import parse_graph
 from nnefc.ops.evaluate import evaluate
-from nnefc.ops.signatures import STDLIB, signatures
+from nnefc.ops.signatures import STDLIB, is_extension, signatures
 
 CASES = [case for family in (drawn.families() | drawn_windows.families()).values() for case in family]
-COMPOUNDS = [name for name, s in signatures().items() if s.body is not None]
+COMPOUNDS = [name for name, s in signatures().items() if s.body is not None and not is_extension(name)]
 HEADER = """version 1.0;
 extension KHR_enable_fragment_definitions, KHR_enable_operator_expressions;
 """
@@ -45,7 +45,7 @@ def has_empty_window(case: Case) -> bool:
 
 
 def test_the_standard_has_46_compounds() -> None:
-    assert len(COMPOUNDS) == 46 and len(signatures()) == 119
+    assert len(COMPOUNDS) == 46 and sum(not is_extension(name) for name in signatures()) == 119
 
 
 @pytest.mark.parametrize("kind", COMPOUNDS)

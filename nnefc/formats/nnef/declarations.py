@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from types import MappingProxyType
 
 from nnefc.errors import Location
@@ -10,11 +10,11 @@ from nnefc.formats.nnef.context import Context, fail
 from nnefc.formats.nnef.statictypes import EMPTY_ARRAY, bind, castable, common, type_of_literal
 from nnefc.ir import syntax as ast
 from nnefc.ir.signature import Signature, is_generic, is_tensor, signature_of
-from nnefc.ir.text import OPERATORS_EXTENSION, TYPES_EXTENSION
-from nnefc.ops.signatures import signatures
+from nnefc.ir.text import OPERATIONS_EXTENSION, OPERATORS_EXTENSION, TYPES_EXTENSION
+from nnefc.ops.signatures import available
 
 FRAGMENTS_EXTENSION = "KHR_enable_fragment_definitions"
-KNOWN_EXTENSIONS = (FRAGMENTS_EXTENSION, OPERATORS_EXTENSION, TYPES_EXTENSION)
+KNOWN_EXTENSIONS = (FRAGMENTS_EXTENSION, OPERATORS_EXTENSION, TYPES_EXTENSION, OPERATIONS_EXTENSION)
 
 
 def check_header(document: ast.Document, context: Context) -> tuple[str, ...]:
@@ -34,12 +34,18 @@ def check_header(document: ast.Document, context: Context) -> tuple[str, ...]:
     return declared
 
 
-def declare(fragments: Iterable[ast.Fragment], context: Context) -> Mapping[str, Signature]:
-    """The standard's operations and the document's fragments by name. Raises InvalidModelError for a rule broken."""
-    known = dict(signatures())
+def declare(
+    fragments: Iterable[ast.Fragment], extensions: Collection[str], context: Context
+) -> Mapping[str, Signature]:
+    """The operations that the extensions make available and the document's fragments, by name. Raises
+    InvalidModelError for a rule broken."""
+    ours = available(extensions)
+    known = dict(ours)
     for fragment in fragments:
         if fragment.name in known:
-            what = "an operation of the standard" if fragment.name in signatures() else "defined above"
+            what = "defined above"
+            if fragment.name in ours:
+                what = f"an operation of {ours[fragment.name].extension or 'the standard'}"
             fail(f"the fragment {fragment.name!r} cannot be defined: it is {what}", fragment.location)
         known[fragment.name] = check_declaration(fragment, context)
     return MappingProxyType(known)

@@ -13,6 +13,7 @@ from nnefc.formats.nnef.statictypes import castable
 from nnefc.ir import syntax as ast
 from nnefc.ir.signature import Signature
 from nnefc.ir.text import OPERATORS_EXTENSION, TYPES_EXTENSION
+from nnefc.ops.signatures import signatures
 
 GRAPH_ONLY = ("external", "variable", "update")
 """Operations that fragments must not use (3.3.2)."""
@@ -40,7 +41,7 @@ class Checked:
 def check(document: ast.Document, context: Context) -> Checked:
     """Check a document. Raises InvalidModelError at the first rule that is broken; notes tolerances."""
     extensions = check_header(document, context)
-    checked = Checked(document, context, extensions, declare(document.fragments, context))
+    checked = Checked(document, context, extensions, declare(document.fragments, extensions, context))
     for fragment in document.fragments:
         checked.check_fragment(checked.signatures[fragment.name])
     _GraphBody(checked).check()
@@ -117,7 +118,7 @@ class _Body(ExpressionTypes):
         raise NotImplementedError
 
     def operator_type(self, fragment: str, operands: list[tuple[ast.TypeSpec, ast.Expr]]) -> ast.TypeSpec:
-        signature = self.checked.signatures[fragment]
+        signature = signatures()[fragment]
         for param, (given, expr) in zip(signature.params, operands, strict=True):
             self.accept(given, param.type, f"{param.name} of {fragment}", expr)
         return signature.results[0].type
