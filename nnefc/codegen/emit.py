@@ -10,7 +10,7 @@ from nnefc.codegen import halffloat
 from nnefc.codegen.vecmath import FUNCTIONS
 from nnefc.codegen.vecmath.llvm_vec import FLOATS, Instructions, LlvmVec, float_splat, int_splat, intrinsic, mangled
 from nnefc.codegen.vecmath.provider import FORMATS
-from nnefc.ir.expr import COMPARISONS, ROUNDING, UNARY_FLOAT, Expr
+from nnefc.ir.expr import COMPARISONS, ROUNDING, SHIFTS, UNARY_FLOAT, Expr
 from nnefc.ir.types import DType
 
 HALVES = frozenset({DType.F16, DType.BF16})
@@ -59,8 +59,7 @@ def emit_expr(
 ) -> ir.Value:
     """Emit ``expr`` on registers; ``args[i]``, of ``reg_type``, stands for ``$i``. Returns its value's register.
 
-    Equal subexpressions are emitted once. The meaning is that of nnefc.ir.expr; there, integer ``pow`` with a negative
-    exponent is undefined, here it is the truncated quotient (0 for base 0). The builder may end up in a new block.
+    Equal subexpressions are emitted once. The meaning is that of nnefc.ir.expr. The builder may end up in a new block.
     Raises TypeError for an operation that its operands' type does not have.
     """
     return _Emitter(builder, args, lanes, target).emit(expr)
@@ -165,6 +164,8 @@ class _Emitter:
             return _divide(b, dtype, *x)
         if op == "pow":
             return _integer_power(b, dtype, *x)
+        if op in SHIFTS:
+            return _shift(b, op, dtype, *x)
         raise TypeError(f"{op} of {dtype}")
 
     def _logical(self, op: str, x: list[ir.Value]) -> ir.Value:
@@ -196,6 +197,17 @@ def _divide(b: ir.IRBuilder, dtype: DType, x: ir.Value, y: ir.Value) -> ir.Value
     if signed:
         quotient = b.select(minus, b.neg(x), quotient)
     return b.select(none, zero, quotient)
+
+
+def _shift(b: ir.IRBuilder, op: str, dtype: DType, x: ir.Value, places: ir.Value) -> ir.Value:
+    """x shifted by ``places``, which LLVM bounds by the width: beyond it, everything is shifted out."""
+    lanes, bits = x.type.count, dtype.bits
+    beyond = b.icmp_unsigned(">=", places, int_splat(bits, lanes, bits))
+    last = int_splat(bits, lanes, bits - 1)
+    if op == "shr" and dtype.kind == "i":
+        return b.ashr(x, b.select(beyond, last, places))
+    moved = (b.shl if op == "shl" else b.lshr)(x, b.select(beyond, last, places))
+    return b.select(beyond, int_splat(bits, lanes, 0), moved)
 
 
 def _integer_power(b: ir.IRBuilder, dtype: DType, x: ir.Value, y: ir.Value) -> ir.Value:

@@ -20,13 +20,15 @@ from nnefc.codegen.tile import Lattice, Offsets, Tile, Vectors, fma, index
 from nnefc.ir.expr import Expr, arg, call, select
 from nnefc.ir.types import DType
 
-COMBINE = {"sum": "add", "max": "max", "min": "min", "all": "and", "any": "or"}
+COMBINE = {"sum": "add", "prod": "mul", "max": "max", "min": "min", "all": "and", "any": "or"}
 
 
 def identity(op: str, dtype: DType) -> float | int | bool:
     """What a reduction starts from."""
     if op in ("sum", "any"):
         return 0.0 if dtype.kind == "f" else 0
+    if op == "prod":
+        return 1.0 if dtype.kind == "f" else 1
     if op == "all":
         return True
     largest = op in ("min", "argmin")

@@ -18,7 +18,8 @@ UNARY_FLOAT = frozenset(
 ROUNDING = frozenset({"floor", "ceil", "trunc", "round"})
 """``round`` is floor(x + 0.5) computed without the rounding error of the sum (NNEF 1.0.5, 4.2.1)."""
 UNARY = UNARY_FLOAT | ROUNDING | {"neg", "abs", "not"}
-BINARY = COMPARISONS | {"add", "sub", "mul", "div", "pow", "min", "max", "and", "or", "xor"}
+SHIFTS = frozenset({"shl", "shr"})
+BINARY = COMPARISONS | SHIFTS | {"add", "sub", "mul", "div", "pow", "min", "max", "and", "or", "xor"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,9 @@ class Expr:
     BOOL. ``min(x, y)`` is ``select(x < y, x, y)`` and ``max(x, y)`` is ``select(x > y, x, y)``, so a NaN in ``x`` gives
     ``y``. Integer ``div`` truncates toward zero and gives 0 for a zero divisor. A cast from float to integer truncates
     and saturates, NaN giving 0; a cast to BOOL is ``!= 0``. ``and or xor not`` are logical on BOOL, bitwise on
-    integers.
+    integers. ``shl`` and ``shr`` shift integers, ``shr`` of signed ones keeping the sign; as many places as the width
+    has, or more, or fewer than 0, shift everything out. BF16 is computed as F32 and rounded after each operation. Integer ``pow`` by
+    a negative exponent is the truncated quotient, and 0 for base 0.
     """
 
     op: str
@@ -60,7 +63,7 @@ class Expr:
             return np.asarray(args[int(self.value or 0)])
         if self.op == "const":
             return np.asarray(self.value, self.dtype.numpy)
-        operands = [a._evaluate(args) for a in self.args]
+        operands = [widened(a._evaluate(args)) for a in self.args]
         if self.op == "cast":
             return cast_numpy(operands[0], self.dtype)
         return np.asarray(_NUMPY[self.op](*operands)).astype(self.dtype.numpy, copy=False)
@@ -105,7 +108,7 @@ def call(op: str, *args: Expr) -> Expr:
     if len(args) != (1 if op in UNARY else 2) or op not in UNARY | BINARY:
         raise TypeError(f"no operation {op!r} with {len(args)} operands")
     dtype = args[0].dtype
-    if any(a.dtype is not dtype for a in args) or (op in UNARY_FLOAT and dtype.kind != "f"):
+    if any(a.dtype is not dtype for a in args) or (op in UNARY_FLOAT and dtype.kind != "f") or (op in SHIFTS and dtype.kind not in "iu"):
         raise TypeError(f"{op} of {', '.join(str(a.dtype) for a in args)}")
     return Expr(op, tuple(args), DType.BOOL if op in COMPARISONS else dtype)
 
@@ -125,6 +128,11 @@ def cast_numpy(x: np.ndarray, dtype: DType) -> np.ndarray:
     return x.astype(target)
 
 
+def widened(x: np.ndarray) -> np.ndarray:
+    """bfloat16 values, of which NumPy knows little, as float32; others as they are."""
+    return x.astype(np.float32) if x.dtype.kind == "V" else x
+
+
 def _integer_or(float_form: Callable[..., Any], integer_form: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, *rest: (float_form if x.dtype.kind == "f" else integer_form)(x, *rest)
 
@@ -134,6 +142,22 @@ def _integer_div(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     quotient = np.floor_divide(x, safe)
     inexact = (quotient * safe != x) & ((x < 0) != (safe < 0))
     return np.where(y == 0, 0, quotient + inexact).astype(x.dtype)
+
+
+def integer_power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """``x ** y`` of integers of one type, modulo 2**bits; the truncated quotient for negative exponents."""
+    base, exponent = np.broadcast_arrays(x, y)
+    power = np.power(base, np.maximum(exponent, 0), dtype=x.dtype)
+    unit = np.where(exponent % 2 == 0, np.abs(base), base) * (np.abs(base) == 1)
+    return np.where(exponent < 0, unit, power).astype(x.dtype)
+
+
+def shifted(x: np.ndarray, places: np.ndarray, left: bool) -> np.ndarray:
+    """Integers shifted; a number of places that is not below the width, or negative, shifts everything out."""
+    beyond = (places < 0) | (places >= x.dtype.itemsize * 8)
+    safe = np.where(beyond, 0, places).astype(x.dtype)
+    out = np.where(x < 0, -1, 0) if not left else 0
+    return np.where(beyond, out, np.left_shift(x, safe) if left else np.right_shift(x, safe)).astype(x.dtype)
 
 
 def round_half_up(x: np.ndarray) -> np.ndarray:
@@ -187,7 +211,9 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "sub": np.subtract,
     "mul": np.multiply,
     "div": _integer_or(np.divide, _integer_div),
-    "pow": np.power,
+    "pow": _integer_or(np.power, integer_power),
+    "shl": lambda x, y: shifted(x, y, True),
+    "shr": lambda x, y: shifted(x, y, False),
     "min": lambda x, y: np.where(x < y, x, y),
     "max": lambda x, y: np.where(x > y, x, y),
     "lt": np.less,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import math
 from dataclasses import dataclass, replace
 
@@ -51,19 +52,30 @@ class DType(enum.Enum):
 
     @property
     def numpy(self) -> np.dtype:
-        """The NumPy element type. BF16 has none of its own and raises TypeError."""
+        """The NumPy element type. That of BF16 is ml_dtypes' (of kind "V"): TypeError without that package."""
         if self is DType.BF16:
-            raise TypeError("NumPy has no bfloat16")
+            return _bfloat16()
         return np.dtype("?" if self is DType.BOOL else f"{self.kind}{self.size}")
 
     @staticmethod
     def of(dtype: object) -> DType:
         """The element type of a NumPy dtype. Raises TypeError if there is none."""
         d = np.dtype(dtype)  # type: ignore[call-overload]
+        if d.name == "bfloat16":
+            return DType.BF16
         for t in DType:
             if t is not DType.BF16 and t.numpy == d:
                 return t
         raise TypeError(f"no tensor element type for NumPy's {d}")
+
+
+@functools.cache
+def _bfloat16() -> np.dtype:
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise TypeError("NumPy has no bfloat16; the package ml_dtypes gives it one") from None
+    return np.dtype(ml_dtypes.bfloat16)
 
 
 SCALAR, INTEGER, LOGICAL = DType.F32, DType.I64, DType.BOOL

@@ -14,7 +14,7 @@ from vectorjit import Compiled
 from nnefc.codegen.emit import emit_expr, mem_type, reg_type, to_memory, to_register
 from nnefc.codegen.objectfile import RUNTIME_SYMBOLS, emit_object, undefined_symbols
 from nnefc.codegen.target import Target
-from nnefc.ir.expr import COMPARISONS, ROUNDING, UNARY_FLOAT, Expr, arg, call, cast, const, select
+from nnefc.ir.expr import COMPARISONS, ROUNDING, SHIFTS, UNARY_FLOAT, Expr, arg, call, cast, const, select
 from nnefc.ir.types import DType
 
 TARGETS = ["host", "x86_64-unknown-linux-gnu:x86-64-v2", "x86_64-unknown-linux-gnu:x86-64"]
@@ -36,7 +36,7 @@ def operations(dtype: DType) -> Iterator[Expr]:
     elif dtype.kind == "f":
         unary, binary = ROUNDING | {"neg", "abs", "sqrt"}, {"add", "sub", "mul", "div"}
     else:
-        unary, binary = ROUNDING | {"neg", "abs", "not"}, {"add", "sub", "mul", "div", "and", "or", "xor"}
+        unary, binary = ROUNDING | {"neg", "abs", "not"}, {"add", "sub", "mul", "div", "and", "or", "xor"} | SHIFTS
     yield from (call(op, x) for op in sorted(unary))
     yield from (call(op, x, y) for op in sorted(binary))
 
