@@ -68,7 +68,8 @@ def tile_shape(rows: int, outputs: int, dtype: DType, target: Target) -> TileSha
 
     Accumulators, one row of weights and a broadcast pixel must fit the registers. Of the shapes that do, the one with
     the least estimated time per reduction step: the largest of multiply-adds and loads (two a cycle each) and of the
-    latency of a multiply-add, times the number of tiles, the overlap of the last ones included.
+    latency of a multiply-add, and a quarter of a cycle for each vector of weights, which stream from further away;
+    times the number of tiles, the overlap of the last ones included.
     """
     lanes = target.lanes(dtype)
     vectors = math.ceil(outputs / lanes)
@@ -80,7 +81,7 @@ def tile_shape(rows: int, outputs: int, dtype: DType, target: Target) -> TileSha
             break
         parts = math.ceil(rows / most)
         height = math.ceil(rows / parts)
-        time = max(height * cols / 2, (height + cols) / 2, 4.0)
+        time = max(height * cols / 2, (height + cols) / 2, 4.0) + cols / 4
         cost = time * parts * math.ceil(vectors / cols)
         key = (cost, -height * cols, TileShape(height, cols, lanes))
         if best is None or key[:2] < best[:2]:

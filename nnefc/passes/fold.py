@@ -8,12 +8,15 @@ import numpy as np
 
 from nnefc.ir.interpret import run_call
 from nnefc.ir.program import Call, Gather, Program
+from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.view import Role, View
 
 MAX_ELEMENTS = 1 << 27
 """Elements that all folded tensors of a Program may have together; what exceeds it is computed at run time."""
 MAX_WORK = 1 << 28
 """Elementary operations that folding may take."""
+SEQUENTIAL_WORK = 1 << 10
+"""Elementary operations that an element counts as where NumPy takes one step of Python for each."""
 
 
 def fold(program: Program) -> Program:
@@ -48,7 +51,7 @@ def _foldable(program: Program) -> set[str]:
     for call in program.calls:
         names = {v.buffer.name for v in call.writes()}
         size = sum(v.buffer.size for v in call.writes() if v.buffer.name not in found)
-        cost = sum(v.volume for v in call.reads() + call.writes())
+        cost = _work(call)
         fits = elements + size <= MAX_ELEMENTS and work + cost <= MAX_WORK and not _may_fail(call)
         if fits and _decided(call, found) and not names & refused:
             elements, work = elements + size, work + cost
@@ -69,9 +72,15 @@ def _decided(call: Call, found: set[str]) -> bool:
     return scratch and all(v.buffer.role is Role.CONST or v.buffer.name in found for v in call.reads())
 
 
+def _work(call: Call) -> int:
+    """What a call costs in NumPy, in elementary operations."""
+    elements = sum(v.volume for v in call.reads() + call.writes())
+    return elements * (SEQUENTIAL_WORK if isinstance(call, (Scatter, Scan, Sort, Suppress)) else 1)
+
+
 def _may_fail(call: Call) -> bool:
-    """A checked gather reports a bad index when the model runs, not when it is compiled."""
-    return isinstance(call, Gather) and call.check
+    """A checked index is reported when the model runs, not when it is compiled."""
+    return isinstance(call, (Gather, Scatter)) and call.check
 
 
 def _as_constant(view: View) -> View:

@@ -51,9 +51,12 @@ class _State:
                 self.writers.setdefault(v.buffer.name, set()).add(n)
 
     def _replace(self, n: int, call: Call | None) -> None:
-        for table in (self.readers, self.writers):
-            for users in table.values():
-                users.discard(n)
+        old = self.calls[n]
+        if old is not None:
+            for v in old.reads():
+                self.readers[v.buffer.name].discard(n)
+            for v in old.writes():
+                self.writers[v.buffer.name].discard(n)
         self.calls[n] = call
         self._enter(n)
 
@@ -83,7 +86,7 @@ class _State:
         read = {v.buffer.name for v in producer.reads()}
         if consumer.outputs[0].buffer.name in read:
             return None
-        if any(self.writers.get(name, set()) & set(range(n + 1, m)) for name in read):
+        if any(n < k < m for name in read for k in self.writers.get(name, ())):
             return None
         return fuse_calls(producer, consumer)
 

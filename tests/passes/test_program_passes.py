@@ -16,6 +16,7 @@ from nnefc.ir.program_text import format_program
 from nnefc.ir.types import DType
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
+from nnefc.passes.spread import spread
 
 F = DType.F32
 X, Y = arg(0, F), arg(1, F)
@@ -128,7 +129,7 @@ def test_fuse_writes_into_a_padded_tensor_and_a_concat() -> None:
         """
         t: f32[1,2,4,4] = map([x: f32[1,2,4,4]], max($0, 0.0));
         t.2: f32[1,2,4,4]@4(40,20,4,1) = map([t: f32[1,2,4,4]], $0);
-        t.2: f32[1,2,1,4]@0(40,20,-4,1) = map([], 0.0);
+        t.2: f32[1,2,1,4]@0(40,20,4,1) = map([], 0.0);
         t.4: f32[1,2,5,4] = map([t.2: f32[1,2,5,4]], exp($0));
         t.3: f32[1,2,5,4]@0(80,20,4,1) = map([t.4: f32[1,2,5,4]], $0);
         t.5: f32[1,2,5,4] = map([t.2: f32[1,2,5,4]], neg($0));
@@ -137,7 +138,7 @@ def test_fuse_writes_into_a_padded_tensor_and_a_concat() -> None:
         """,
         """
         t.2: f32[1,2,4,4]@4(0,20,4,1) = map([x: f32[1,2,4,4]], max($0, 0.0));
-        t.2: f32[1,2,1,4]@0(40,20,-4,1) = map([], 0.0);
+        t.2: f32[1,2,1,4]@0(40,20,4,1) = map([], 0.0);
         y.out: f32[1,2,5,4]@0(0,20,4,1) = map([t.2: f32[1,2,5,4]], exp($0));
         y.out: f32[1,2,5,4]@40(0,20,4,1) = map([t.2: f32[1,2,5,4]], neg($0));
         """,
@@ -267,3 +268,40 @@ def test_prune_keeps_a_gather_that_may_fail() -> None:
         """
         ).strip()
     )
+
+
+def test_spread_rows_that_share_cache_sets() -> None:
+    def build(b: ProgramBuilder) -> None:
+        x, w = b.input("x", F, (3, 512)), b.input("w", F, (512, 4))
+        t = b.map(call("exp", X), [x])
+        b.map(call("neg", X), [t.slice(1, 256, 256)], out=b.new((3, 256), F))
+        b.output("y", b.contract(t, w, groups=0, reduced=1))
+
+    check(
+        build,
+        spread,
+        """
+        t: f32[3,512] = map([x: f32[3,512]], exp($0));
+        t.2: f32[3,256] = map([t: f32[3,256]@256(512,1)], neg($0));
+        t.3: f32[3,4] = contract(t: f32[3,512], w: f32[512,4], groups = 0, reduced = 1);
+        y.out: f32[3,4] = map([t.3: f32[3,4]], $0);
+        """,
+        """
+        t: f32[3,512]@0(528,1) = map([x: f32[3,512]], exp($0));
+        t.2: f32[3,256] = map([t: f32[3,256]@256(528,1)], neg($0));
+        t.3: f32[3,4] = contract(t: f32[3,512]@0(528,1), w: f32[512,4], groups = 0, reduced = 1);
+        y.out: f32[3,4] = map([t.3: f32[3,4]], $0);
+        """,
+    )
+
+
+def test_spread_leaves_what_runs_across_rows() -> None:
+    b = ProgramBuilder("p")
+    x, w = b.input("x", F, (3, 512)), b.input("w", F, (512, 4))
+    t = b.map(call("exp", X), [x])
+    flat = t.reshaped((1536,))
+    assert flat is not None
+    b.output("z", b.map(call("neg", X), [flat]))
+    b.output("y", b.contract(t, w, groups=0, reduced=1))
+    program = b.finish()
+    assert spread(program) is program
