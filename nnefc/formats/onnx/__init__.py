@@ -1,0 +1,7 @@
+"""ONNX models on disk to Graphs."""
+
+from __future__ import annotations
+
+from nnefc.formats.onnx.load import load
+
+__all__ = ["load"]

@@ -77,7 +77,9 @@ class Builder:
         declared = {p.name for p in sig.attributes} | ({"dtype"} if sig.has_dtype else set())
         unknown, missing = given.keys() - declared, declared - values.keys() - given.keys()
         if unknown or missing:
-            raise TypeError(f"{sig.name} takes {sorted(declared)}; unknown: {sorted(unknown)}, missing: {sorted(missing)}")
+            raise TypeError(
+                f"{sig.name} takes {sorted(declared)}; unknown: {sorted(unknown)}, missing: {sorted(missing)}"
+            )
         return Attrs({**values, **{k: _plain(v) for k, v in given.items()}})
 
     def operand(self, value: Imported | Literal) -> Operand:
@@ -137,24 +139,34 @@ class Builder:
     def _stored_names(self) -> set[str]:
         return {v.name for v in self._stored.values()}
 
-    def _named(
-        self, name: str, outputs: Sequence[Value], names: Mapping[str, str], first: Mapping[str, str]
-    ) -> Graph:
+    def _named(self, name: str, outputs: Sequence[Value], names: Mapping[str, str], first: Mapping[str, str]) -> Graph:
         fresh = _Names()
         renamed: dict[str, str] = {}
         for value in (*self.inputs, *outputs):
             renamed[value.name] = fresh.of(names[value.name])
-        for op in self.ops:
+        live = _live(self.ops, outputs)
+        for op in live:
             for value in op.outputs:
                 if value.name not in renamed:
                     stem = names.get(value.name) or "_".join([*op.origin.names[:1], op.kind])
                     renamed[value.name] = fresh.of(stem)
-        final = {old: new for old, new in renamed.items()}
-        ops = tuple(_rename(op, final, names) for op in self.ops)
-        tensors = {final[label]: tensor for label, tensor in self._tensors.items()}
+        final = renamed
+        ops = tuple(_rename(op, final, names) for op in live)
+        tensors = {final[label]: tensor for label, tensor in self._tensors.items() if label in final}
         graph_name = identifier(name)
         rename = [tuple(replace(v, name=final[v.name]) for v in side) for side in (self.inputs, outputs)]
         return Graph(graph_name, rename[0], ops, rename[1], tensors)
+
+
+def _live(ops: Sequence[Op], outputs: Sequence[Value]) -> list[Op]:
+    """The operations that the outputs depend on."""
+    wanted = {v.name for v in outputs}
+    live: list[Op] = []
+    for op in reversed(ops):
+        if any(v.name in wanted for v in op.outputs):
+            wanted |= {v.name for v in op.inputs if isinstance(v, Value)}
+            live.append(op)
+    return live[::-1]
 
 
 def _rename(op: Op, final: Mapping[str, str], names: Mapping[str, str]) -> Op:

@@ -9,9 +9,10 @@ import numpy as np
 
 from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.formats.onnx.builder import Builder, dtype_of
-from nnefc.formats.onnx.registry import Anything, Imported, Node, TensorList
+from nnefc.formats.onnx.registry import Anything, Imported, Node
+from nnefc.formats.onnx.tensors import numpy_type
 from nnefc.ir import syntax as ast
-from nnefc.ir.graph import Literal, Op, Operand, Origin, Value
+from nnefc.ir.graph import Literal, Op, Origin, Value
 from nnefc.ir.signature import Param
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.primitive import primitives
@@ -23,7 +24,6 @@ _MAX_WORK = 1 << 26
 _COSTLY = frozenset({"conv", "deconv", "matmul", "linear", "separable_conv", "separable_deconv", "einsum"})
 
 Input = Imported | Literal | float | int | bool
-RunNode = Callable[["Scope", Any], None]
 
 
 class Scope:
@@ -32,8 +32,15 @@ class Scope:
     Errors that its methods raise are given the node's name by whoever runs the importer.
     """
 
-    def __init__(self, builder: Builder, run_graph: Callable[..., list[Any]], parent: Scope | None = None):
+    def __init__(
+        self,
+        builder: Builder,
+        run_graph: Callable[..., list[Any]],
+        opsets: Mapping[str, int],
+        parent: Scope | None = None,
+    ):
         self.builder = builder
+        self.opsets = opsets
         self.parent = parent
         self.node: Node | None = parent.node if parent is not None else None
         self.names: dict[str, Anything] = {}
@@ -128,13 +135,13 @@ class Scope:
             results = primitives()[kind].infer(types, full)
         except InvalidModelError as error:
             raise type(error)(f"{kind}: {error.message}") from None
-        folded = self._folded(kind, operands, full, results)
-        if folded is None:
-            made = tuple(self.builder.operand(x) for x in operands)
+        made: Sequence[Imported] | None = self._folded(kind, operands, full, results)
+        if made is None:
             values = tuple(self.builder.value(t) for t in results)
-            self.builder.add(Op(kind, made, full, values, self._origin()))
-            folded = values
-        return tuple(folded) if sig.array_result or len(folded) != 1 else folded[0]
+            stored = tuple(self.builder.operand(x) for x in operands)
+            self.builder.add(Op(kind, stored, full, values, self._origin()))
+            made = values
+        return tuple(made) if sig.array_result or len(made) != 1 else made[0]
 
     def _origin(self) -> Origin:
         node = self.node
@@ -145,7 +152,7 @@ class Scope:
 
     def _literals(self, params: Sequence[Param], given: Sequence[Any]) -> list[Imported | Literal]:
         """The operands, numbers as literals of the type of the operands that are declared alike."""
-        declared: dict[ast.TypeSpec, DType] = {}
+        declared: dict[ast.TypeSpec | None, DType] = {}
         first: DType | None = None
         for param, value in zip(params, given, strict=True):
             if isinstance(value, (np.ndarray, Value, Literal)):
@@ -161,10 +168,13 @@ class Scope:
         self, kind: str, operands: Sequence[Imported | Literal], attrs: Any, results: Sequence[TensorType]
     ) -> tuple[np.ndarray, ...] | None:
         """The values of the results where all operands are known and it is quickly done, else None."""
-        if any(isinstance(x, Value) for x in operands) or any(t.volume > MAX_FOLDED for t in results):
+        arrays: list[np.ndarray] = []
+        for x in operands:
+            if isinstance(x, Value):
+                return None
+            arrays.append(np.asarray(x.value, numpy_type(x.dtype)) if isinstance(x, Literal) else x)
+        if any(t.volume > MAX_FOLDED for t in results):
             return None
-        arrays = [np.asarray(x.value, x.dtype.numpy) if isinstance(x, Literal) else x for x in operands]
-        arrays = [np.asarray(a) for a in arrays if isinstance(a, np.ndarray)]
         most = max((a.size for a in arrays), default=1)
         if kind in _COSTLY and most * results[0].volume > _MAX_WORK:
             return None
@@ -212,10 +222,10 @@ class Scope:
 
     def subgraph(self, graph: Any, inputs: Sequence[Anything]) -> list[Any]:
         """Run a nested graph in place; it sees the tensors outside by name. Returns its outputs."""
-        return self._run_graph(Scope(self.builder, self._run_graph, self), graph, inputs)
+        return self._run_graph(Scope(self.builder, self._run_graph, self.opsets, self), graph, inputs)
 
 
-def _item(spec: ast.TypeSpec) -> ast.TypeSpec:
+def _item(spec: ast.TypeSpec) -> ast.TypeSpec | None:
     return spec.item if isinstance(spec, ast.ArraySpec) else spec
 
 
@@ -235,6 +245,3 @@ def _literal(value: Any, dtype: DType | None) -> Literal:
 def tensors(values: Sequence[Anything]) -> bool:
     """Whether none of the values is a sequence or an optional."""
     return all(v is None or isinstance(v, (np.ndarray, Value)) for v in values)
-
-
-__all__ = ["MAX_FOLDED", "Input", "Mapping", "Operand", "Scope", "TensorList", "tensors"]

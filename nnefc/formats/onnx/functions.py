@@ -1,0 +1,106 @@
+"""Functions: operations that a model, or ONNX itself, defines by a body of other nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from nnefc.errors import InvalidModelError
+from nnefc.formats.onnx.model import Model, normal_domain
+
+if TYPE_CHECKING:
+    from nnefc.formats.onnx.nodes import Runner
+    from nnefc.formats.onnx.scope import Scope
+
+Key = tuple[str, str, str]
+
+
+def local_functions(model: Model) -> dict[Key, onnx.FunctionProto]:
+    """The functions of a model by domain, name and overload. Raises InvalidModelError if one is defined twice."""
+    found: dict[Key, onnx.FunctionProto] = {}
+    for function in model.proto.functions:
+        key = (normal_domain(function.domain), function.name, function.overload)
+        if key in found:
+            raise InvalidModelError(f"the function {function.name!r} is defined twice", model.location)
+        found[key] = function
+    return found
+
+
+def schema_body(
+    schema: Any, node: onnx.NodeProto, version: int, types: Sequence[onnx.TypeProto]
+) -> onnx.FunctionProto | None:
+    """The body that ONNX gives an operation, for a node with inputs of these types; None if it gives none.
+
+    Of the bodies written for several opsets, the newest that the model's opset has.
+    """
+    known = [v for v in schema.function_opset_versions if v <= version]
+    if known:
+        body = _parsed(schema.get_function_with_opset_version(max(known)))
+        defaults = [a.default_value for a in schema.attributes.values() if a.default_value.type]
+        body.attribute_proto.extend(d for d in defaults if d.name not in {a.name for a in body.attribute_proto})
+        return body
+    known = [v for v in schema.context_dependent_function_opset_versions if v <= version]
+    if known:
+        data = schema.get_context_dependent_function_with_opset_version(
+            max(known), node.SerializeToString(), [t.SerializeToString() for t in types]
+        )
+        return _parsed(data) if data else None
+    return None
+
+
+def _parsed(data: bytes) -> onnx.FunctionProto:
+    return onnx.FunctionProto.FromString(data)
+
+
+def run(
+    runner: Runner, scope: Scope, function: onnx.FunctionProto, node: onnx.NodeProto, inputs: Sequence[Any]
+) -> list[Any]:
+    """Run a function's body in place of a node. Returns its outputs in order.
+
+    Raises InvalidModelError for too many inputs, and for an attribute that is needed and not written.
+    """
+    if len(inputs) > len(function.input) or len(node.output) > len(function.output):
+        raise InvalidModelError(
+            f"the function {function.name!r} takes {len(function.input)} inputs and makes {len(function.output)} "
+            f"outputs, not {len(inputs)} and {len(node.output)}"
+        )
+    opsets = {normal_domain(o.domain): o.version for o in function.opset_import} or dict(scope.opsets)
+    inner = runner.scope(None, opsets)
+    for name, value in zip(function.input, inputs, strict=False):
+        if value is not None:
+            inner.bind(name, value)
+    given = {a.name: a for a in function.attribute_proto} | {a.name: a for a in node.attribute}
+    missing = [name for name in function.attribute if name not in given]
+    absent = set(function.input) - inner.names.keys()
+    nodes = [_instance(n, given, missing, absent) for n in function.node]
+    wanted = list(function.output)[: len(node.output)]
+    made = {name for n in nodes for name in n.output} | inner.names.keys()
+    results = runner.graph(inner, nodes, [w for w, o in zip(wanted, node.output, strict=True) if o and w in made])
+    by_name = dict(zip([w for w, o in zip(wanted, node.output, strict=True) if o and w in made], results, strict=True))
+    return [by_name.get(w) for w in wanted]
+
+
+def _instance(
+    node: onnx.NodeProto, given: Mapping[str, onnx.AttributeProto], missing: Sequence[str], absent: set[str]
+) -> onnx.NodeProto:
+    """A node of a body with the attributes of the call in place of references to them, and without the inputs that the
+    call leaves out."""
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    copy.input[:] = ["" if name in absent else name for name in node.input]
+    for attribute in node.attribute:
+        if not attribute.ref_attr_name:
+            kept = copy.attribute.add()
+            kept.CopyFrom(attribute)
+            for graph in (*([kept.g] if kept.HasField("g") else []), *kept.graphs):
+                inner = [_instance(n, given, missing, absent) for n in graph.node]
+                del graph.node[:]
+                graph.node.extend(inner)
+        elif attribute.ref_attr_name in given:
+            kept = copy.attribute.add()
+            kept.CopyFrom(given[attribute.ref_attr_name])
+            kept.name = attribute.name
+    return copy
