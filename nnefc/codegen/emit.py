@@ -142,7 +142,7 @@ class _Emitter:
         if op == "round":
             low = v.floor(x[0])
             return v.add(low, v.select(v.ge(v.sub(x[0], low), v.const(0.5)), v.const(1.0), v.const(0.0)))
-        if op in ("neg", "abs", "floor", "ceil", "trunc", "add", "sub", "mul", "div"):
+        if op in ("neg", "abs", "floor", "ceil", "trunc", "round_even", "add", "sub", "mul", "div"):
             operation: Callable[..., ir.Value] = getattr(v, op)
             return operation(*x)
         raise TypeError(f"{op} of {v.format.dtype}")

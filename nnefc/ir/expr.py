@@ -15,8 +15,9 @@ UNARY_FLOAT = frozenset(
     "exp expm1 log log1p log2 sqrt rsqrt sin cos tan sinh cosh tanh "
     "asin acos atan asinh acosh atanh erf sigmoid".split()
 )
-ROUNDING = frozenset({"floor", "ceil", "trunc", "round"})
-"""``round`` is floor(x + 0.5) computed without the rounding error of the sum (NNEF 1.0.5, 4.2.1)."""
+ROUNDING = frozenset({"floor", "ceil", "trunc", "round", "round_even"})
+"""``round`` is floor(x + 0.5) computed without the rounding error of the sum (NNEF 1.0.5, 4.2.1);
+``round_even`` takes halves to the even neighbour."""
 UNARY = UNARY_FLOAT | ROUNDING | {"neg", "abs", "not"}
 SHIFTS = frozenset({"shl", "shr"})
 BINARY = COMPARISONS | SHIFTS | {"add", "sub", "mul", "div", "pow", "min", "max", "and", "or", "xor"}
@@ -156,8 +157,10 @@ def shifted(x: np.ndarray, places: np.ndarray, left: bool) -> np.ndarray:
     """Integers shifted; a number of places that is not below the width, or negative, shifts everything out."""
     beyond = (places < 0) | (places >= x.dtype.itemsize * 8)
     safe = np.where(beyond, 0, places).astype(x.dtype)
-    out = np.where(x < 0, -1, 0) if not left else 0
-    return np.where(beyond, out, np.left_shift(x, safe) if left else np.right_shift(x, safe)).astype(x.dtype)
+    zero = np.zeros_like(x)
+    if left:
+        return np.where(beyond, zero, np.left_shift(x, safe))
+    return np.where(beyond, np.where(x < 0, ~zero, zero), np.right_shift(x, safe))
 
 
 def round_half_up(x: np.ndarray) -> np.ndarray:
@@ -207,6 +210,7 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "ceil": np.ceil,
     "trunc": np.trunc,
     "round": round_half_up,
+    "round_even": _integer_or(np.rint, lambda x: x),
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,

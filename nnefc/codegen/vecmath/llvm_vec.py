@@ -125,11 +125,15 @@ class LlvmVec:
         down = self._round(self.abs(a), self.gt, -1.0)
         return self._with_sign(down, a)
 
-    def _round(self, a: Value, wrong: Callable[[Value, Value], Value], step: float) -> Value:
-        """``a`` to the nearest integer by adding and subtracting 2**fraction, then one step where that went wrong."""
+    def round_even(self, a: Value) -> Value:
+        """To the nearest integer, halves to the even one."""
+        return self._float_intrinsic("rint", a) if self.rounding else self._round(a, None, 0.0)
+
+    def _round(self, a: Value, wrong: Callable[[Value, Value], Value] | None, step: float) -> Value:
+        """``a`` to the nearest integer by adding and subtracting 2**fraction, then one ``step`` where that is ``wrong``."""
         size, limit = self.abs(a), self.const(2.0**self.format.fraction)
         near = self._with_sign(self.sub(self.add(size, limit), limit), a)
-        moved = self.select(wrong(near, a), self.add(near, self.const(step)), near)
+        moved = near if wrong is None else self.select(wrong(near, a), self.add(near, self.const(step)), near)
         return self.select(self.lt(size, limit), self._with_sign(self.abs(moved), a), a)
 
     def _with_sign(self, size: Value, a: Value) -> Value:
