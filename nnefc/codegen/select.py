@@ -3,41 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from nnefc.codegen.kernels.box import BoxKernel
+from nnefc.codegen.choice import (
+    CHUNK,
+    Choice,
+    access_cost,
+    chunked,
+    lane_loop,
+    operands_of,
+    split_units,
+    vector_lanes,
+    waste,
+)
 from nnefc.codegen.kernels.contract import ContractKernel
-from nnefc.codegen.kernels.gather import GatherKernel
 from nnefc.codegen.kernels.map import MapKernel
 from nnefc.codegen.kernels.rows import RowsKernel
-from nnefc.codegen.nest import Loop, Nest, collapsed, divisor, flattened, nest, ordered, unit_loop, volume, without
+from nnefc.codegen.nest import Loop, Nest, collapsed, flattened, nest, ordered, unit_loop, volume, without
 from nnefc.codegen.pack import Panels, pixel_loops, reduced_loops, row_loop
-from nnefc.codegen.spec import Access, KernelSpec, Operand
+from nnefc.codegen.select_indexed import (
+    select_box,
+    select_gather,
+    select_scan,
+    select_scatter,
+    select_sort,
+    select_suppress,
+)
+from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr, arg
 from nnefc.ir.program import BoxReduce, Call, Gather, Map, Reduce, Row
+from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.types import DType
 from nnefc.ir.view import View
 
-STRIDED_COST = 8.0
-"""What an element read a stride apart costs, in elements that lie together."""
 FOLD_COST = 12.0
 """What folding the lanes of one vector costs, in vector operations."""
-ENOUGH_UNITS = 16
-"""Work units beyond which inner dimensions stay inside the unit."""
-CHUNK = 4096
-"""Elements of a one-dimensional map that make a unit."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A kernel instance for a call. ``views`` are its pointer operands in order; the error flag may follow them."""
-
-    spec: KernelSpec
-    views: tuple[View, ...]
-    geometry: tuple[int, ...]
-    units: int
 
 
 def select(call: Call, target: Target) -> Choice:
@@ -45,66 +47,18 @@ def select(call: Call, target: Target) -> Choice:
     return _SELECT[type(call)](call, target)
 
 
-def vector_lanes(target: Target) -> int:
-    """Lanes of kernels of mixed element types: those of 4-byte elements."""
-    return target.vector_bytes // 4
-
-
-def access_of(loop: Loop, operand: int) -> Access:
-    """How an operand lies along a lane loop."""
-    stride = loop.strides[operand]
-    if stride == 0 and loop.extent > 1:
-        return Access.SAME
-    return Access.UNIT if stride == 1 or loop.extent == 1 else Access.STRIDED
-
-
-def _access_cost(loop: Loop, weights: Sequence[float]) -> float:
-    """The relative cost of one vector operation's memory accesses along a lane loop."""
-    kinds = [access_of(loop, k) for k in range(len(weights))]
-    return 1 + sum(w * (STRIDED_COST if a is Access.STRIDED else 1) for a, w in zip(kinds, weights, strict=True))
-
-
-def _waste(extent: int, lanes: int) -> float:
-    """Lanes computed per lane wanted."""
-    return math.ceil(extent / lanes) * lanes / extent
-
-
-def _lane_loop(loops: Nest, lanes: int) -> int:
-    """The loop whose elements make vectors at the least cost; the innermost of equals."""
-    weights = [1.0] * len(loops[0].strides)
-    costs = [_access_cost(p, weights) * _waste(p.extent, lanes) for p in loops]
-    return min(range(len(loops)), key=lambda k: (costs[k], -k))
-
-
-def _operands(views: Sequence[View], lane: Loop, row: Loop | None = None) -> tuple[Operand, ...]:
-    return tuple(
-        Operand(v.dtype, access_of(lane, k), row is not None and row.extent > 1 and row.strides[k] != 0)
-        for k, v in enumerate(views)
-    )
-
-
-def _split_units(rest: Nest, count: int) -> tuple[Loop, Nest]:
-    """The row loop, done inside a unit, and the loops over units."""
-    if rest and volume(rest[:-1]) >= ENOUGH_UNITS:
-        return rest[-1], rest[:-1]
-    return unit_loop(count), rest
-
-
 def _map(call: Map, target: Target) -> Choice:
     views = call.inputs + call.outputs
     count, lanes = len(views), vector_lanes(target)
     loops = collapsed(ordered(nest(call.outputs[0].shape, views), len(call.inputs))) or (unit_loop(count),)
-    k = _lane_loop(loops, lanes)
+    k = lane_loop(loops, lanes)
     lane, rest = loops[k], without(loops, k)
-    if not rest and lane.extent > CHUNK:
-        chunk = divisor(lane.extent, CHUNK)
-        if chunk >= 8 * lanes:
-            rest = (Loop(lane.extent // chunk, tuple(s * chunk for s in lane.strides)),)
-            lane = Loop(chunk, lane.strides)
-    row, outer = _split_units(rest, count)
+    if not rest:
+        lane, rest = chunked(lane, lanes, CHUNK)
+    row, outer = split_units(rest, count)
     spec = MapKernel(
         call.exprs,
-        _operands(views, lane),
+        operands_of(views, lane),
         len(call.inputs),
         len(outer),
         lanes,
@@ -132,13 +86,13 @@ def _rows(
     indexed = any(op.startswith("arg") for op, _ in stages)
     kept = split.kept or (unit_loop(count),)
     reduced = split.reduced or (unit_loop(count),)
-    v = _lane_loop(kept, lanes)
+    v = lane_loop(kept, lanes)
     weights = [1.0] * count
-    vertical = volume(reduced) * _access_cost(kept[v], weights) * _waste(kept[v].extent, lanes) / lanes
+    vertical = volume(reduced) * access_cost(kept[v], weights) * waste(kept[v].extent, lanes) / lanes
     candidates = [len(reduced) - 1] if indexed else list(range(len(reduced)))
-    h = min(candidates, key=lambda k: (_access_cost(reduced[k], weights) * _waste(reduced[k].extent, lanes), -k))
+    h = min(candidates, key=lambda k: (access_cost(reduced[k], weights) * waste(reduced[k].extent, lanes), -k))
     across = volume(without(reduced, h)) * math.ceil(reduced[h].extent / lanes)
-    horizontal = across * _access_cost(reduced[h], weights) + FOLD_COST * len(stages)
+    horizontal = across * access_cost(reduced[h], weights) + FOLD_COST * len(stages)
     make = _rows_along if vertical <= horizontal else _rows_across
     return make(split.views, kept, reduced, v if vertical <= horizontal else h, stages, final, inputs, mapped, target)
 
@@ -164,7 +118,7 @@ def _rows_along(
         stages,
         final,
         mapped,
-        _operands(views, lane, row),
+        operands_of(views, lane, row),
         inputs,
         len(outer),
         len(above),
@@ -201,8 +155,8 @@ def _rows_across(
 ) -> Choice:
     lanes, count = vector_lanes(target), len(views)
     lane, above = reduced[at], without(reduced, at)
-    row, outer = _split_units(kept, count)
-    operands = list(_operands(views, lane))
+    row, outer = split_units(kept, count)
+    operands = list(operands_of(views, lane))
     if not mapped:
         operands[inputs:] = [Operand(o.dtype, Access.UNIT) for o in operands[inputs:]]
     spec = RowsKernel(
@@ -279,7 +233,7 @@ def _contract(call: Panels, target: Target) -> Choice:
     outer += [Loop(p.extent, (*p.strides, 0)) for p in without(pixels, k)]
     reduced = reduced_loops(call) or (Loop(1, (0,)),)
     inner, above = reduced[-1], reduced[:-1]
-    operands = _operands(views, lane, row)
+    operands = operands_of(views, lane, row)
     spec = ContractKernel(
         plain.post if plain.post is not None else arg(0, call.x.dtype),
         operands,
@@ -306,73 +260,15 @@ def _contract(call: Panels, target: Target) -> Choice:
     return Choice(spec, views, geometry, volume(tuple(outer)))
 
 
-def _gather(call: Gather, target: Target) -> Choice:
-    x, index, out, axis = call.x, call.index, call.output, call.axis
-    lanes = vector_lanes(target)
-    after = x.rank - axis - 1
-    x_strides = (*x.strides[:axis], *(0,) * index.rank, *x.strides[axis + 1 :])
-    i_strides = (*(0,) * axis, *index.strides, *(0,) * after)
-    loops = collapsed(ordered(nest(out.shape, [i_strides, x_strides, out]), 2)) or (unit_loop(3),)
-    k = _lane_loop(loops, lanes)
-    lane, outer = loops[k], without(loops, k)
-    along = lane.extent > 1 and lane.strides[0] != 0
-    spec = GatherKernel(
-        _operands((index, x, out), lane),
-        len(outer),
-        lanes,
-        lane.extent >= lanes,
-        lane.extent % lanes != 0,
-        along,
-        call.check,
-    )
-    geometry = (
-        x.shape[axis],
-        x.strides[axis],
-        lane.extent,
-        0,
-        0,
-        0,
-        *lane.strides,
-        *flattened(outer),
-    )
-    return Choice(spec, (index, x, out), geometry, volume(outer))
-
-
-def _box(call: BoxReduce, target: Target) -> Choice:
-    x, batch, rows, columns, out = call.x, call.batch, call.rows, call.columns, call.output
-    lanes = vector_lanes(target)
-    images, channels, height, width = x.shape
-    lane = Loop(channels, (x.strides[1], 0, 0, 0, out.strides[1]))
-    outer = (
-        Loop(out.shape[0], (0, batch.strides[0], rows.strides[0], columns.strides[0], out.strides[0])),
-        Loop(out.shape[2], (0, 0, rows.strides[1], 0, out.strides[2])),
-        Loop(out.shape[3], (0, 0, 0, columns.strides[1], out.strides[3])),
-    )
-    spec = BoxKernel(
-        call.op, _operands((x, batch, rows, columns, out), lane), lanes, channels >= lanes, channels % lanes != 0
-    )
-    geometry = (
-        images,
-        height,
-        width,
-        channels,
-        x.strides[0],
-        x.strides[2],
-        x.strides[3],
-        rows.strides[2],
-        columns.strides[2],
-        *(0,) * 5,
-        *lane.strides,
-        *flattened(outer),
-    )
-    return Choice(spec, (x, batch, rows, columns, out), geometry, volume(outer))
-
-
 _SELECT: dict[type, Callable[..., Choice]] = {
     Map: _map,
     Reduce: _reduce,
     Row: _row,
     Panels: _contract,
-    Gather: _gather,
-    BoxReduce: _box,
+    Gather: select_gather,
+    BoxReduce: select_box,
+    Scatter: select_scatter,
+    Scan: select_scan,
+    Sort: select_sort,
+    Suppress: select_suppress,
 }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 
+from nnefc.errors import UnsupportedError
 from nnefc.ir.expr import Expr, arg, cast, const
 from nnefc.ir.graph import Literal, Operand, Origin, Value
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Row
@@ -14,6 +17,13 @@ from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 
 Source = Operand | View
+
+MAX_MEMORY = 1 << 40
+"""Bytes that a tensor, and the whole memory of a Program, may take."""
+MAX_CALLS = 1 << 15
+"""Kernel calls that a Program may have."""
+MAX_TABLES = 1 << 24
+"""Elements that the tables which lowerings compute may have together."""
 
 
 def channels_last(rank: int) -> tuple[int, ...]:
@@ -34,7 +44,8 @@ class ProgramBuilder:
         self.origin = Origin()
         self._values: dict[str, View] = {}
         self._calls: list[Call] = []
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}
+        self._table_elements = 0
         self._constants: dict[str, np.ndarray] = {}
         self._states: dict[str, np.ndarray] = {}
         self._updates: list[tuple[View, View]] = []
@@ -92,22 +103,36 @@ class ProgramBuilder:
 
     def _dense(self, shape: Sequence[int], dtype: DType, role: Role, order: Sequence[int] | None, name: str) -> View:
         name = self._unique(name or (self.origin.names[0] if self.origin.names else "t"))
-        size = int(np.prod(shape, dtype=object))
+        size = math.prod(shape)
+        if size * dtype.size > MAX_MEMORY:
+            self._refuse(f"{size * dtype.size} bytes for {name!r}; at most {MAX_MEMORY} are")
         return View(Buffer(name, dtype, size, role), 0, tuple(shape), dense_strides(shape, order))
 
     def _unique(self, name: str) -> str:
-        candidate, count = name, 1
+        candidate = name
         while candidate in self._names:
-            count += 1
-            candidate = f"{name}.{count}"
-        self._names.add(candidate)
+            self._names[name] += 1
+            candidate = f"{name}.{self._names[name]}"
+        self._names[candidate] = 1
         return candidate
+
+    def reserve(self, elements: int) -> None:
+        """Announce a constant of so many elements that a lowering is about to compute: tables of weights or numbers.
+        Raises UnsupportedError if those of the whole Program exceed MAX_TABLES."""
+        self._table_elements += elements
+        if self._table_elements > MAX_TABLES:
+            self._refuse(f"tables of {self._table_elements} elements; at most {MAX_TABLES} are")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise UnsupportedError(f"this needs {what} supported").at(self.origin.location)
 
     # ---- calls
 
     def emit(self, call: Call) -> None:
-        """Append a call, unless it writes nothing."""
+        """Append a call, unless it writes nothing. Raises UnsupportedError beyond MAX_CALLS."""
         if any(v.volume for v in call.writes()):
+            if len(self._calls) >= MAX_CALLS:
+                self._refuse(f"a network of more than {MAX_CALLS} kernel calls; so many are not")
             self._calls.append(replace(call, origin=self.origin))
 
     def map(
@@ -229,11 +254,13 @@ class ProgramBuilder:
         self.emit(Contract(x, w, post, tuple(v.broadcast_to(shape) for v in extras), out, groups, reduced))
         return out
 
-    def gather(self, x: View, index: View, axis: int, *, check: bool = True, out: View | None = None) -> View:
+    def gather(
+        self, x: View, index: View, axis: int, *, check: bool = True, batch: int = 0, out: View | None = None
+    ) -> View:
         """Elements of ``x`` along ``axis`` at the I64 indices: see ``Gather``."""
         if out is None:
-            out = self.new(x.shape[:axis] + index.shape + x.shape[axis + 1 :], x.dtype)
-        self.emit(Gather(x, index, out, axis, check))
+            out = self.new(x.shape[:axis] + index.shape[batch:] + x.shape[axis + 1 :], x.dtype)
+        self.emit(Gather(x, index, out, axis, check, batch))
         return out
 
     def box_reduce(self, op: str, x: View, batch: View, rows: View, columns: View, *, out: View | None = None) -> View:

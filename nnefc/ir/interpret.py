@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from nnefc.ir import program as ir
+from nnefc.ir import sequential
+from nnefc.ir.expr import cast_numpy
 from nnefc.ir.types import DType
 
 Memory = dict[str, np.ndarray]
@@ -68,10 +70,11 @@ def _map(call: ir.Map, memory: Memory) -> None:
 
 
 def reduce_array(op: str, x: np.ndarray, axes: int) -> np.ndarray:
-    """Reduce the last ``axes`` dimensions. Float sums are accumulated in f64 and rounded once."""
+    """Reduce the last ``axes`` dimensions. Float sums and products are accumulated in f64 and rounded once."""
     flat = x.reshape(*x.shape[: x.ndim - axes], -1) if axes else x[..., None]
-    if op == "sum":
-        return flat.sum(-1, dtype=np.float64 if x.dtype.kind == "f" else None).astype(x.dtype)
+    if op in ("sum", "prod"):
+        wide = np.float64 if x.dtype.kind in "fV" else x.dtype
+        return getattr(np, op)(flat, -1, dtype=wide).astype(x.dtype)
     if op in ("argmax", "argmin"):
         return getattr(np, op)(flat, -1).astype(np.int64)
     return getattr(flat, op)(-1)
@@ -114,9 +117,66 @@ def _contract(call: ir.Contract, memory: Memory) -> None:
 def _gather(call: ir.Gather, memory: Memory) -> None:
     x, index = array(call.x, memory), array(call.index, memory)
     n = x.shape[call.axis]
-    if call.check and index.size and not (0 <= index.min() and index.max() < n):
+    _check_range(index, n, call.check)
+    index = np.clip(index, 0, n - 1)
+    if call.batch == 0:
+        _store(call.output, memory, np.take(x, index, axis=call.axis))
+        return
+    output = array(call.output, memory)
+    for g in np.ndindex(x.shape[: call.batch]):
+        output[g] = np.take(x[g], index[g], axis=call.axis - call.batch)
+
+
+def _check_range(index: np.ndarray, n: int, check: bool) -> None:
+    if check and index.size and not (0 <= index.min() and index.max() < n):
         raise IndexRangeError(f"index {index.min()}..{index.max()} on an extent of {n}")
-    _store(call.output, memory, np.take(x, np.clip(index, 0, n - 1), axis=call.axis))
+
+
+def _scatter(call: sequential.Scatter, memory: Memory) -> None:
+    index, updates, output = (array(v, memory) for v in (call.index, call.updates, call.output))
+    n, kept = output.shape[-1], output.ndim - 1
+    _check_range(index, n, call.check)
+    places = np.ogrid[tuple(slice(d) for d in output.shape[:-1])]
+    for t in np.ndindex(index.shape[kept:]):
+        i, value = index[(..., *t)], updates[(..., *t)]
+        at = (*places, np.clip(i, 0, n - 1))
+        old = output[at]
+        output[at] = np.where((i >= 0) & (i < n), call.expr.evaluate([old, value]), old)
+
+
+def _scan(call: sequential.Scan, memory: Memory) -> None:
+    x, output = array(call.x, memory), array(call.output, memory)
+    state = np.full(x.shape[:-1], call.start, call.step.dtype.numpy)
+    for t in range(x.shape[-1]):
+        following = call.step.evaluate([state, x[..., t]])
+        output[..., t] = cast_numpy(state if call.exclusive else following, call.output.dtype)
+        state = following
+
+
+def _sort(call: sequential.Sort, memory: Memory) -> None:
+    x, k = array(call.x, memory), call.values.shape[-1]
+    if call.largest:
+        # Reversed twice, a stable rising sort becomes a falling one in which equal elements come by index.
+        order = x.shape[-1] - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+    else:
+        order = np.argsort(x, axis=-1, kind="stable")
+    _store(call.indices, memory, order[..., :k])
+    _store(call.values, memory, np.take_along_axis(x, order[..., :k], -1))
+
+
+def _suppress(call: sequential.Suppress, memory: Memory) -> None:
+    boxes, scores = array(call.boxes, memory), array(call.scores, memory)
+    picked, count = array(call.picked, memory), array(call.count, memory)
+    for p in np.ndindex(scores.shape[:-1]):
+        candidates = [s for s in range(scores.shape[-1]) if scores[p][s] > scores.dtype.type(call.score_threshold)]
+        stay: list[int] = []
+        for s in sorted(candidates, key=lambda s: (-scores[p][s], s)):
+            if len(stay) == picked.shape[-1]:
+                break
+            if not any(call.overlap.evaluate([*boxes[p][s], *boxes[p][t]]) for t in stay):
+                stay.append(s)
+        picked[p] = [*stay, *[-1] * (picked.shape[-1] - len(stay))]
+        count[p] = len(stay)
 
 
 def _box_reduce(call: ir.BoxReduce, memory: Memory) -> None:
@@ -138,4 +198,8 @@ _RUN: dict[type, Callable[..., None]] = {
     ir.Contract: _contract,
     ir.Gather: _gather,
     ir.BoxReduce: _box_reduce,
+    sequential.Scatter: _scatter,
+    sequential.Scan: _scan,
+    sequential.Sort: _sort,
+    sequential.Suppress: _suppress,
 }

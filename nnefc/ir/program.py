@@ -63,7 +63,7 @@ class Map(Call):
         return self.outputs
 
 
-REDUCTIONS = ("sum", "max", "min", "all", "any", "argmax", "argmin")
+REDUCTIONS = ("sum", "prod", "max", "min", "all", "any", "argmax", "argmin")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Reduce(Call):
 
     The last ``axes`` dimensions of the inputs are the reduced ones, ``t``; the others, ``p``, are the output's. In
     ``post``, ``$0`` is the reduced value (None: just that). ``argmax`` and ``argmin`` give the row-major index, I64, of
-    the first extreme element. Sums are of floats or integers; ``all`` and ``any`` of BOOL. With windows as inputs this
+    the first extreme element. Sums and products are of floats or integers; ``all`` and ``any`` of BOOL. With windows as inputs this
     is pooling, box filters and depthwise convolution.
     """
 
@@ -139,7 +139,8 @@ class Contract(Call):
 
 @dataclass(frozen=True)
 class Gather(Call):
-    """``output[a, i, b] = x[a, index[i], b]``: ``x`` has shape ``A + (n,) + B`` with ``axis`` dimensions before ``n``.
+    """``output[g, a, i, b] = x[g, a, index[g, i], b]``: ``x`` has shape ``G + A + (n,) + B``, ``axis`` dimensions
+    before ``n``, ``batch`` of them ``g``.
 
     ``index`` is I64. With ``check`` an index outside 0..n-1 makes the call fail; otherwise it is clamped.
     """
@@ -149,6 +150,7 @@ class Gather(Call):
     output: View
     axis: int
     check: bool
+    batch: int = 0
 
     def reads(self) -> tuple[View, ...]:
         return (self.x, self.index)

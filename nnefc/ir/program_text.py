@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nnefc.ir.expr import Expr
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Row
+from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.view import Role, View
 
 
@@ -59,9 +60,26 @@ def format_call(call: Call) -> str:
         what = f"groups = {call.groups}, reduced = {call.reduced}{_post(call.post, call.extras)}"
         return f"{format_view(call.output)} = contract({format_view(call.x)}, {format_view(call.w)}, {what})"
     if isinstance(call, Gather):
-        what = f"axis = {call.axis}, {'check' if call.check else 'clamp'}"
+        batch = f", batch = {call.batch}" if call.batch else ""
+        what = f"axis = {call.axis}{batch}, {'check' if call.check else 'clamp'}"
         return f"{format_view(call.output)} = gather({format_view(call.x)}, {format_view(call.index)}, {what})"
     if isinstance(call, BoxReduce):
         views = _views((call.x, call.batch, call.rows, call.columns))
         return f"{format_view(call.output)} = box_reduce({views}, {call.op})"
+    return _sequential(call)
+
+
+def _sequential(call: Call) -> str:
+    if isinstance(call, Scatter):
+        what = f"{call.expr} over {call.axes}, {'check' if call.check else 'skip'}"
+        return f"{format_view(call.output)} = scatter({format_view(call.index)}, {format_view(call.updates)}, {what})"
+    if isinstance(call, Scan):
+        what = f"{call.step} from {call.start}{', exclusive' if call.exclusive else ''}"
+        return f"{format_view(call.output)} = scan({format_view(call.x)}, {what})"
+    if isinstance(call, Sort):
+        what = "largest" if call.largest else "smallest"
+        return f"{_views(call.writes())} = sort({format_view(call.x)}, {what})"
+    if isinstance(call, Suppress):
+        what = f"score > {call.score_threshold}, overlap = {call.overlap}"
+        return f"{_views(call.writes())} = suppress({_views(call.reads())}, {what})"
     raise TypeError(type(call).__name__)

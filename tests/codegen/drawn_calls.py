@@ -9,6 +9,7 @@ import numpy as np
 
 from nnefc.ir.expr import Expr, arg, call, cast, const, select
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Reduce, Row
+from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress, accumulated, combination, neutral, overlaps
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 
@@ -148,10 +149,75 @@ class Drawer:
         dtype = self.pick(DType.F32, DType.I64, DType.BOOL)
         x = self.view((*before, n, *after), dtype, repeat=True)
         index = self.view(index_shape, DType.I64)
-        check = self.rng.random() < 0.5
+        check = self._fill_index(index, n)
+        return Gather(x, index, self.view((*before, *index_shape, *after), dtype), len(before), check)
+
+    def pick_rows(self) -> Call:
+        """A gather with dimensions that tensor and indices share."""
+        batch, before, after = self.shape(int(self.rng.integers(1, 3)), 60), self.shape(1, 9), self.shape(1, 9)
+        index_shape, n = self.shape(int(self.rng.integers(0, 3)), 60), int(self.rng.choice(EXTENTS))
+        x, index = (
+            self.view((*batch, *before, n, *after), DType.F32),
+            self.view((*batch, *index_shape), DType.I64, True),
+        )
+        check = self._fill_index(index, n)
+        out = self.view((*batch, *before, *index_shape, *after), DType.F32)
+        return Gather(x, index, out, len(batch) + 1, check, len(batch))
+
+    def _fill_index(self, index: View, n: int) -> bool:
+        """Indices on an extent, some outside unless they are to be checked, which is returned."""
+        check = bool(self.rng.random() < 0.5)
         low, high = (0, n) if check else (-5, n + 5)
         self.memory[index.buffer.name][:] = self.rng.integers(low, high, index.buffer.size)
-        return Gather(x, index, self.view((*before, *index_shape, *after), dtype), len(before), check)
+        return check
+
+    def scatter(self) -> Call:
+        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.I32, DType.U8)
+        kept, each = self.shape(int(self.rng.integers(0, 3)), 300), self.shape(int(self.rng.integers(0, 3)), 60)
+        n, shared = int(self.rng.choice(EXTENTS)), self.rng.random() < 0.5
+        index = self.view(each if shared else (*kept, *each), DType.I64, repeat=True)
+        check = self._fill_index(index, n)
+        if shared:
+            index = replace(index, shape=(*kept, *each), strides=((0,) * len(kept) + index.strides))
+        expr = combination(str(self.pick("none", "add", "mul", "max", "min")), dtype)
+        updates, output = self.view((*kept, *each), dtype, repeat=True), self.view((*kept, n), dtype)
+        if dtype.kind == "f":
+            # Products of whole numbers are exact in any order.
+            for v in (updates, output):
+                self.memory[v.buffer.name][:] = self.rng.integers(-1, 2, v.buffer.size)
+        return Scatter(expr, index, updates, output, len(each), check)
+
+    def scan(self) -> Call:
+        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.I64, DType.I8)
+        name = str(self.pick("add", "mul", "max", "min"))
+        shape = self.shape(int(self.rng.integers(1, 4)), 3000)
+        x, output, step = self.view(shape, dtype, repeat=True), self.view(shape, dtype), accumulated(name, dtype)
+        if dtype.kind == "f":
+            self.memory[x.buffer.name][:] = self.rng.integers(-2, 3, x.buffer.size) / 2
+        return Scan(step, neutral(name, step.dtype), x, output, bool(self.rng.random() < 0.5))
+
+    def sort(self) -> Call:
+        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.I32, DType.U8, DType.BOOL)
+        shape = self.shape(int(self.rng.integers(1, 4)), 1000)
+        k = int(self.rng.integers(1, shape[-1] + 1))
+        x = self.view(shape, dtype)
+        if dtype.kind == "f":
+            values = self.memory[x.buffer.name]
+            values[:] = np.where(self.rng.random(values.size) < 0.1, np.nan, np.round(values))
+        return Sort(
+            x, self.view((*shape[:-1], k), dtype), self.view((*shape[:-1], k), DType.I64), self.rng.random() < 0.5
+        )
+
+    def suppress(self) -> Call:
+        dtype = self.pick(DType.F32, DType.F64)
+        kept, count = self.shape(int(self.rng.integers(0, 3)), 6), int(self.pick(1, 2, 9, 33))
+        boxes, scores = self.view((*kept, count, 4), dtype), self.view((*kept, count), dtype)
+        values = self.memory[scores.buffer.name]
+        values[:] = np.where(self.rng.random(values.size) < 0.1, np.nan, np.round(values, 1))
+        picked = self.view((*kept, int(self.pick(1, 3, 40))), DType.I64)
+        overlap = overlaps(dtype, float(self.pick(0.0, 0.3, 1.0)), bool(self.rng.random() < 0.3))
+        outputs = self.view(kept, DType.I64), self.view((*kept, count), DType.I64)
+        return Suppress(boxes, scores, picked, *outputs, overlap, float(self.pick(-9.0, 0.0, 0.5)))
 
     def box(self) -> Call:
         boxes, high, wide = int(self.pick(1, 3)), int(self.pick(1, 2)), int(self.pick(1, 3))
@@ -164,7 +230,10 @@ class Drawer:
         return BoxReduce(str(self.pick("max", "mean")), x, batch, rows, columns, out)
 
 
-FAMILIES = ("map", "reduce", "window", "row", "contract", "gather", "box")
+FAMILIES = (
+    *("map", "reduce", "window", "row", "contract", "gather", "pick_rows", "box"),
+    *("scatter", "scan", "sort", "suppress"),
+)
 
 
 def draw(family: str, seed: int) -> tuple[Call, Memory]:

@@ -1,0 +1,82 @@
+"""What all kernel selection shares: a choice, and rules about lanes, units and how operands lie along them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nnefc.codegen.nest import Loop, Nest, divisor, unit_loop, volume
+from nnefc.codegen.spec import Access, KernelSpec, Operand
+from nnefc.codegen.target import Target
+from nnefc.ir.view import View
+
+STRIDED_COST = 8.0
+"""What an element read a stride apart costs, in elements that lie together."""
+ENOUGH_UNITS = 16
+"""Work units beyond which inner dimensions stay inside the unit."""
+CHUNK = 4096
+"""Elements of a one-dimensional map that make a unit."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A kernel instance for a call. ``views`` are its pointer operands in order; the error flag may follow them."""
+
+    spec: KernelSpec
+    views: tuple[View, ...]
+    geometry: tuple[int, ...]
+    units: int
+
+
+def vector_lanes(target: Target) -> int:
+    """Lanes of kernels of mixed element types: those of 4-byte elements."""
+    return target.vector_bytes // 4
+
+
+def access_of(loop: Loop, operand: int) -> Access:
+    """How an operand lies along a lane loop."""
+    stride = loop.strides[operand]
+    if stride == 0 and loop.extent > 1:
+        return Access.SAME
+    return Access.UNIT if stride == 1 or loop.extent == 1 else Access.STRIDED
+
+
+def access_cost(loop: Loop, weights: Sequence[float]) -> float:
+    """The relative cost of one vector operation's memory accesses along a lane loop."""
+    kinds = [access_of(loop, k) for k in range(len(weights))]
+    return 1 + sum(w * (STRIDED_COST if a is Access.STRIDED else 1) for a, w in zip(kinds, weights, strict=True))
+
+
+def waste(extent: int, lanes: int) -> float:
+    """Lanes computed per lane wanted."""
+    return math.ceil(extent / lanes) * lanes / extent
+
+
+def lane_loop(loops: Nest, lanes: int) -> int:
+    """The loop whose elements make vectors at the least cost; the innermost of equals."""
+    weights = [1.0] * len(loops[0].strides)
+    costs = [access_cost(p, weights) * waste(p.extent, lanes) for p in loops]
+    return min(range(len(loops)), key=lambda k: (costs[k], -k))
+
+
+def operands_of(views: Sequence[View], lane: Loop, row: Loop | None = None) -> tuple[Operand, ...]:
+    return tuple(
+        Operand(v.dtype, access_of(lane, k), row is not None and row.extent > 1 and row.strides[k] != 0)
+        for k, v in enumerate(views)
+    )
+
+
+def split_units(rest: Nest, count: int) -> tuple[Loop, Nest]:
+    """The row loop, done inside a unit, and the loops over units."""
+    if rest and volume(rest[:-1]) >= ENOUGH_UNITS:
+        return rest[-1], rest[:-1]
+    return unit_loop(count), rest
+
+
+def chunked(lane: Loop, lanes: int, most: int) -> tuple[Loop, Nest]:
+    """A lane loop cut into chunks of at most ``most`` elements that make units, where it divides well."""
+    chunk = divisor(lane.extent, most)
+    if lane.extent <= most or chunk < 8 * lanes:
+        return lane, ()
+    return Loop(chunk, lane.strides), (Loop(lane.extent // chunk, tuple(s * chunk for s in lane.strides)),)
