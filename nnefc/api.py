@@ -19,12 +19,28 @@ Path = str | os.PathLike[str]
 Shapes = Mapping[str, Sequence[int]]
 
 
-def load(path: Path, *, shapes: Shapes | None = None, strict: bool = False, notes: list[str] | None = None) -> Graph:
-    """Read a model: a folder, a bare ``graph.nnef``, or an archive (``.tar``, ``.tgz``, ``.tar.gz``, ``.zip``).
+def load(
+    path: Path,
+    *,
+    shapes: Shapes | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
+    strict: bool = False,
+    notes: list[str] | None = None,
+) -> Graph:
+    """Read a model: NNEF as a folder, a bare ``graph.nnef``, or an archive (``.tar``, ``.tgz``, ``.tar.gz``, ``.zip``);
+    or an ``.onnx`` file.
 
-    ``shapes`` replaces the shapes of inputs, by name. Unless ``strict``, common departures from NNEF 1.0.5 are accepted
-    and a line about each is added to ``notes``. Raises InvalidModelError.
+    ``shapes`` replaces the shapes of inputs, by name; for ONNX it may also give a symbolic extent, as ``{"N": [8]}``.
+    ``constants`` binds inputs of an ONNX model to values: they are inputs no longer. Unless ``strict``, common
+    departures from NNEF 1.0.5 are accepted and a line about each is added to ``notes``; so is what was assumed of an
+    ONNX model. Raises InvalidModelError, UnsupportedError, and ValueError for constants of an NNEF model.
     """
+    if os.fspath(path).lower().endswith(".onnx"):
+        from nnefc.formats.onnx import load as read_onnx
+
+        return read_onnx(path, shapes=shapes, constants=constants, strict=strict, notes=notes)
+    if constants:
+        raise ValueError("constants bind inputs of ONNX models, but this is an NNEF model")
     from nnefc.formats.nnef import load as read
 
     return read(path, shapes=shapes, strict=strict, notes=notes)
@@ -101,32 +117,35 @@ def compile(
     model: Path | Graph,
     *,
     shapes: Shapes | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
     threads: int | None = None,
     target: str = "host",
     taps: Sequence[str] = (),
 ) -> Model:
     """Compile a network to machine code.
 
-    ``model`` is a path, as for :func:`load`, or a Graph; ``shapes`` replaces the shapes of inputs, by name. ``threads``
-    is the most threads that a call uses (default: one for each CPU available). ``target`` is ``"host"`` or
-    ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that become outputs too, after the network's
-    own.
+    ``model`` is a path, read by :func:`load` with ``shapes`` and ``constants``, or a Graph; ``shapes`` replaces the
+    shapes of its inputs, by name. ``threads`` is the most threads that a call uses (default: one for each CPU
+    available). ``target`` is ``"host"`` or ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that
+    become outputs too, after the network's own.
 
     Raises InvalidModelError for a faulty model, UnsupportedError for an operation or a target that cannot be compiled
-    and ValueError for an input or a tap that does not exist.
+    and ValueError for an input or a tap that does not exist, or constants for a Graph.
     """
     from nnefc.codegen.artefact import assemble, load_artefact
     from nnefc.codegen.schedule import plan
     from nnefc.codegen.target import Target
     from nnefc.codegen.workers import compile_kernels
     from nnefc.ir.types import TensorType
-    from nnefc.ops.reshaping import with_input_shapes
+    from nnefc.ops.inference import with_input_shapes
     from nnefc.passes import pipeline
     from nnefc.progress import bar
 
     cpu = Target.parse(target)
     if not isinstance(model, Graph):
-        model = load(model, shapes=shapes)
+        model = load(model, shapes=shapes, constants=constants)
+    elif constants:
+        raise ValueError("constants bind inputs while an ONNX model is read; this is a Graph")
     elif shapes:
         model = with_input_shapes(model, shapes)
     program = pipeline.run(model, taps)

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
+from nnefc.cli.data import read_any
 from nnefc.ir.graph import Graph
 
 Shapes = dict[str, tuple[int, ...]]
@@ -40,9 +43,19 @@ def shape_argument(text: str) -> tuple[str, tuple[int, ...]]:
     return name, shape
 
 
+def constant_argument(text: str) -> tuple[str, str]:
+    """``NAME=FILE.npy`` as a name and a path."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=FILE.npy")
+    return name, path
+
+
 def add_model(command: argparse.ArgumentParser, *, strict: bool = False, compiled: bool = False) -> None:
     """The arguments of every command that reads a model."""
-    what = "a folder, graph.nnef, .nnef.tgz, .tar or .zip" + (", or a compiled folder" if compiled else "")
+    what = "a folder, graph.nnef, .nnef.tgz, .tar or .zip, or an .onnx file" + (
+        ", or a compiled folder" if compiled else ""
+    )
     command.add_argument("model", metavar="MODEL|DIR" if compiled else "MODEL", help=what)
     add_reading(command, strict=strict)
 
@@ -62,7 +75,16 @@ def add_reading(command: argparse.ArgumentParser, *, strict: bool) -> None:
         action="append",
         default=[],
         dest="shapes",
-        help="the shape of an input, in place of the one in the file; may be repeated",
+        help="the shape of an input, in place of the one in the file, or SYMBOL=N in ONNX; may be repeated",
+    )
+    command.add_argument(
+        "--const",
+        metavar="NAME=FILE.npy",
+        type=constant_argument,
+        action="append",
+        default=[],
+        dest="constants",
+        help="the values of an ONNX input that must be known when the model is read; may be repeated",
     )
 
 
@@ -88,7 +110,8 @@ def read_model(args: argparse.Namespace) -> tuple[Graph, list[str]]:
     from nnefc.api import load
 
     notes: list[str] = []
-    graph = load(args.model, shapes=shapes_of(args), strict=args.strict, notes=notes)
+    constants = constants_of(args)
+    graph = load(args.model, shapes=shapes_of(args), constants=constants, strict=args.strict, notes=notes)
     for note in notes:
         print(note, file=sys.stderr)
     return graph, notes
@@ -101,6 +124,16 @@ def shapes_of(args: argparse.Namespace) -> Shapes | None:
         if shapes.setdefault(name, shape) != shape:
             raise UsageError(f"--shape gives {name!r} two shapes: {list(shapes[name])} and {list(shape)}")
     return shapes or None
+
+
+def constants_of(args: argparse.Namespace) -> dict[str, np.ndarray] | None:
+    """The arrays given with ``--const``, or None. Raises UsageError if one input has two, or the model is not ONNX."""
+    if args.constants and not os.fspath(args.model).lower().endswith(".onnx"):
+        raise UsageError("--const binds inputs of ONNX models only")
+    names = [name for name, _ in args.constants]
+    if len(set(names)) != len(names):
+        raise UsageError("--const gives one input two values")
+    return {name: read_any(path) for name, path in args.constants} or None
 
 
 def emit(result: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@ compared with the one expected before memory is taken."""
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,17 @@ def read_npy(path: str, name: str, expected: TensorType) -> np.ndarray:
     """The array in the file ``path``, which is to be ``name`` of type ``expected``. Raises InvalidModelError."""
     with _opened(path) as file:
         return _read(file, path, name, expected)
+
+
+def read_any(path: str) -> np.ndarray:
+    """The array in an .npy file, of whatever type and shape. Raises InvalidModelError."""
+    with _opened(path) as file:
+        shape, fortran, dtype = _header(file, path)
+        data = file.read()
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise InvalidModelError(f"holds {len(data)} bytes of values, not those of {dtype}{list(shape)}", Location(path))
+    array = np.frombuffer(data, dtype).reshape(shape[::-1]).T if fortran else np.frombuffer(data, dtype).reshape(shape)
+    return np.array(array, dtype.newbyteorder("="), order="C")
 
 
 def npz_names(path: str) -> list[str]:

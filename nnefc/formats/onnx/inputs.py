@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import onnx
 
 from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.formats.onnx.builder import identifier
 from nnefc.formats.onnx.tensors import MAX_RANK, element_type, numpy_type
 from nnefc.ir.types import DType, TensorType
 
+_T = TypeVar("_T")
 _Shape = list[int | str | None] | None
 
 
@@ -29,7 +32,7 @@ class Inputs:
         self._infos = {info.name: info for info in infos}
         if len(self._infos) != len(infos):
             raise InvalidModelError("two inputs have the same name")
-        self._stored = stored
+        shapes, constants = self._by_onnx_name(shapes), self._by_onnx_name(constants)
         self._constants = constants
         self._strict = strict
         self._declared = {name: _declared(info) for name, info in self._infos.items()}
@@ -50,6 +53,11 @@ class Inputs:
                 known = ", ".join(self._infos) or "none"
                 raise InvalidModelError(f"there is no input {name!r} to bind to a constant; the inputs are {known}")
         self._free = free
+
+    def _by_onnx_name(self, given: Mapping[str, _T]) -> dict[str, _T]:
+        """What is given by name, under the names of the file; the identifiers that stand for them will do too."""
+        aliases = {identifier(name): name for name in reversed(self._infos)}
+        return {name if name in self._infos else aliases.get(name, name): value for name, value in given.items()}
 
     def bound(self) -> dict[str, np.ndarray]:
         """The inputs that are given as constants. Raises InvalidModelError for values of another type or shape."""

@@ -35,9 +35,14 @@ DTYPES: dict[int, DType] = {
 }
 """Element types of ONNX that tensors may have."""
 ONNX_TYPES: dict[DType, int] = {dtype: code for code, dtype in DTYPES.items()}
-_FIELDS: dict[int, str] = {_T.FLOAT: "float_data", _T.DOUBLE: "double_data", _T.INT64: "int64_data"} | dict.fromkeys(
-    (_T.UINT32, _T.UINT64), "uint64_data"
-)
+_FIELDS: dict[int, str] = {
+    int(_T.FLOAT): "float_data",
+    int(_T.DOUBLE): "double_data",
+    int(_T.INT64): "int64_data",
+    int(_T.UINT32): "uint64_data",
+    int(_T.UINT64): "uint64_data",
+}
+"""Where the values of an element type are stored that are not raw bytes; those of others lie in ``int32_data``."""
 MAX_RANK = 32
 
 Buffer = memoryview | mmap.mmap | bytes
@@ -149,18 +154,7 @@ class Weights:
             raise InvalidModelError(
                 f"{what} of {dtype} and shape {list(shape)} needs {count * dtype.size} bytes, but has {length}"
             )
-        array = (
-            np.frombuffer(
-                buffer,
-                numpy_type(dtype).newbyteorder("<")
-                if dtype.bits > 8 and dtype is not DType.BF16
-                else numpy_type(dtype),
-                count,
-                start,
-            )
-            if count
-            else np.empty(0, numpy_type(dtype))
-        )
+        array = np.frombuffer(buffer, numpy_type(dtype), count, start) if count else np.empty(0, numpy_type(dtype))
         return array.reshape(shape)
 
     def _outside(self, tensor: onnx.TensorProto, what: str, wanted: int) -> tuple[Buffer, int, int]:
