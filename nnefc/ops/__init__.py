@@ -9,6 +9,7 @@ from __future__ import annotations
 from nnefc.ops import (
     contract,
     elementwise,
+    elementwise_extension,
     move,
     norm,
     product,
@@ -24,6 +25,7 @@ from nnefc.ops import (
 __all__ = [
     "contract",
     "elementwise",
+    "elementwise_extension",
     "move",
     "norm",
     "product",

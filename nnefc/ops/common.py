@@ -185,7 +185,8 @@ def common_dtype(types: Sequence[TensorType], names: Sequence[str], kinds: str =
 
 def accumulator(dtype: np.dtype) -> np.dtype:
     """The type in which references add up elements: float64 for floats, int64 for integers and logicals."""
-    return np.dtype(np.float64 if np.dtype(dtype).kind == "f" else np.int64)
+    kind = np.dtype(dtype).kind
+    return np.dtype(np.float64 if kind == "f" else np.uint64 if kind == "u" else np.int64)
 
 
 def border_index(border: str, index: np.ndarray, extent: int) -> np.ndarray:

@@ -6,7 +6,6 @@ expression for the code generator. The two are independent of each other.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -83,12 +82,12 @@ class Row:
 # ---- pieces of the NumPy meanings
 
 
-def _wide(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+def wide(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """A function computed in float64; the row rounds the result to its element type once."""
     return lambda x: function(x.astype(np.float64))
 
 
-def _integer_quotient(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def integer_quotient(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Division that truncates toward zero; 0 for a zero divisor."""
     divisor = np.where(y == 0, 1, y).astype(y.dtype)
     remainder = np.fmod(x, divisor)
@@ -96,7 +95,15 @@ def _integer_quotient(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _divide(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return x / y if x.dtype.kind == "f" else _integer_quotient(x, y)
+    return x / y if x.dtype.kind == "f" else integer_quotient(x, y)
+
+
+def _power(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Of integers by a negative exponent: the quotient 1 / x^|y| truncated toward zero, and 0 for x = 0."""
+    if x.dtype.kind == "f":
+        return np.power(x, y)
+    power = np.power(x, np.maximum(y, 0), dtype=x.dtype)
+    return np.where(y < 0, np.where(y % 2 == 0, 1, x) * (np.abs(x) == 1), power)
 
 
 def _sign(x: np.ndarray) -> np.ndarray:
@@ -145,22 +152,24 @@ def clamp_array(x: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 # ---- pieces of the expressions
 
 
-def _op(name: str) -> Callable[..., Expr]:
+def named(name: str) -> Callable[..., Expr]:
+    """The operation of expressions that has this name."""
     return lambda *exprs: call(name, *exprs)
 
 
-def _like(x: Expr, value: float | int) -> Expr:
+def like(x: Expr, value: float | int) -> Expr:
+    """A number of the type of ``x``."""
     return const(value, x.dtype)
 
 
 def _reciprocal(x: Expr) -> Expr:
-    return call("div", _like(x, 1), x)
+    return call("div", like(x, 1), x)
 
 
 def _sign_expr(x: Expr) -> Expr:
-    zero = _like(x, 0)
-    negative = select(call("lt", x, zero), _like(x, -1), zero) if x.dtype.kind != "u" else zero
-    return select(call("gt", x, zero), _like(x, 1), negative)
+    zero = like(x, 0)
+    negative = select(call("lt", x, zero), like(x, -1), zero) if x.dtype.kind != "u" else zero
+    return select(call("gt", x, zero), like(x, 1), negative)
 
 
 def _square(x: Expr) -> Expr:
@@ -168,35 +177,37 @@ def _square(x: Expr) -> Expr:
 
 
 def _elu_expr(x: Expr, alpha: float) -> Expr:
-    return select(call("lt", x, _like(x, 0)), call("mul", _like(x, alpha), call("expm1", x)), x)
+    return select(call("lt", x, like(x, 0)), call("mul", like(x, alpha), call("expm1", x)), x)
 
 
 def _scaled_sigmoid(x: Expr, factor: float) -> Expr:
-    inner = x if factor == 1.0 else call("mul", x, _like(x, factor))
+    inner = x if factor == 1.0 else call("mul", x, like(x, factor))
     return call("mul", x, call("sigmoid", inner))
 
 
 def _softplus_expr(x: Expr) -> Expr:
     """log(1 + e^x) without overflow: max(x, 0) + log1p(e^-|x|)."""
     tail = call("log1p", call("exp", call("neg", call("abs", x))))
-    return call("add", call("max", x, _like(x, 0)), tail)
+    return call("add", call("max", x, like(x, 0)), tail)
 
 
 def _negative_slope(x: Expr, alpha: Expr | float) -> Expr:
-    slope = alpha if isinstance(alpha, Expr) else _like(x, alpha)
-    return select(call("lt", x, _like(x, 0)), call("mul", slope, x), x)
+    slope = alpha if isinstance(alpha, Expr) else like(x, alpha)
+    return select(call("lt", x, like(x, 0)), call("mul", slope, x), x)
 
 
 # ---- the table
 
 
-def _unary(
+def unary_row(
     name: str, kinds: str, reference: Callable[..., np.ndarray], expr: Callable[..., Expr], *attributes: str
 ) -> Row:
+    """A row with the operand ``x``."""
     return Row(name, ("x",), (kinds,), reference, expr, attributes)
 
 
-def _binary(name: str, kinds: str, reference: Callable[..., np.ndarray], expr: Callable[..., Expr]) -> Row:
+def binary_row(name: str, kinds: str, reference: Callable[..., np.ndarray], expr: Callable[..., Expr]) -> Row:
+    """A row with the operands ``x`` and ``y`` of one type."""
     return Row(name, ("x", "y"), (kinds, kinds), reference, expr)
 
 
@@ -219,7 +230,6 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log2": np.log2,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "sigmoid": _sigmoid,
-    "erf": np.vectorize(math.erf, otypes=[np.float64]),
 }
 
 _COMPARISONS: dict[str, Callable[..., np.ndarray]] = {
@@ -230,30 +240,30 @@ _COMPARISONS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 ROWS: tuple[Row, ...] = (
-    *(_unary(name, "f", _wide(function), _op(name)) for name, function in _FUNCTIONS.items()),
-    _unary("neg", "fi", np.negative, _op("neg")),
-    _unary("rcp", "f", lambda x: 1 / x, _reciprocal),
-    _unary("abs", "fi", np.abs, _op("abs")),
-    _unary("sign", "fiu", _sign, _sign_expr),
-    _unary("not", "b", np.logical_not, _op("not")),
-    _unary("floor", "f", np.floor, _op("floor")),
-    _unary("ceil", "f", np.ceil, _op("ceil")),
-    _unary("round", "f", round_array, _op("round")),
-    _binary("add", "fiu", np.add, _op("add")),
-    _binary("sub", "fiu", np.subtract, _op("sub")),
-    _binary("mul", "fiu", np.multiply, _op("mul")),
-    _binary("div", "fiu", _divide, _op("div")),
-    _binary("pow", "f", np.power, _op("pow")),
-    *(_binary(name, "fiu", function, _op(name)) for name, function in _COMPARISONS.items()),
-    _binary("eq", "fiub", np.equal, _op("eq")),
-    _binary("ne", "fiub", np.not_equal, _op("ne")),
-    _binary("and", "b", np.logical_and, _op("and")),
-    _binary("or", "b", np.logical_or, _op("or")),
+    *(unary_row(name, "f", wide(function), named(name)) for name, function in _FUNCTIONS.items()),
+    unary_row("neg", "fiu", np.negative, named("neg")),
+    unary_row("rcp", "f", lambda x: 1 / x, _reciprocal),
+    unary_row("abs", "fiu", np.abs, named("abs")),
+    unary_row("sign", "fiu", _sign, _sign_expr),
+    unary_row("not", "b", np.logical_not, named("not")),
+    unary_row("floor", "f", np.floor, named("floor")),
+    unary_row("ceil", "f", np.ceil, named("ceil")),
+    unary_row("round", "f", round_array, named("round")),
+    binary_row("add", "fiu", np.add, named("add")),
+    binary_row("sub", "fiu", np.subtract, named("sub")),
+    binary_row("mul", "fiu", np.multiply, named("mul")),
+    binary_row("div", "fiu", _divide, named("div")),
+    binary_row("pow", "fiu", _power, named("pow")),
+    *(binary_row(name, "fiu", function, named(name)) for name, function in _COMPARISONS.items()),
+    binary_row("eq", "fiub", np.equal, named("eq")),
+    binary_row("ne", "fiub", np.not_equal, named("ne")),
+    binary_row("and", "b", np.logical_and, named("and")),
+    binary_row("or", "b", np.logical_or, named("or")),
     Row("select", ("condition", "true_value", "false_value"), ("b", "fiub", "fiub"), np.where, select),
-    _unary("sqr", "fiu", lambda x: x * x, _square),
-    _unary("rsqr", "f", lambda x: 1 / (x * x), lambda x: _reciprocal(_square(x))),
-    _binary("min", "fiu", _min, _op("min")),
-    _binary("max", "fiu", _max, _op("max")),
+    unary_row("sqr", "fiu", lambda x: x * x, _square),
+    unary_row("rsqr", "f", lambda x: 1 / (x * x), lambda x: _reciprocal(_square(x))),
+    binary_row("min", "fiu", _min, named("min")),
+    binary_row("max", "fiu", _max, named("max")),
     Row(
         "clamp",
         ("x", "a", "b"),
@@ -261,26 +271,26 @@ ROWS: tuple[Row, ...] = (
         clamp_array,
         lambda x, a, b: call("max", call("min", x, b), a),
     ),
-    _unary("relu", "fi", _relu, lambda x: call("max", x, _like(x, 0))),
-    Row("prelu", ("x", "alpha"), ("f", "f"), _leaky, _negative_slope),
-    _unary("leaky_relu", "f", _leaky, _negative_slope, "alpha"),
-    _unary("elu", "f", _elu, _elu_expr, "alpha"),
-    _unary(
+    unary_row("relu", "fiu", _relu, lambda x: call("max", x, like(x, 0))),
+    Row("prelu", ("x", "alpha"), ("fiu", "fiu"), _leaky, _negative_slope),
+    unary_row("leaky_relu", "f", _leaky, _negative_slope, "alpha"),
+    unary_row("elu", "f", _elu, _elu_expr, "alpha"),
+    unary_row(
         "selu",
         "f",
         _selu,
-        lambda x, alpha, scale: call("mul", _like(x, scale), _elu_expr(x, alpha)),
+        lambda x, alpha, scale: call("mul", like(x, scale), _elu_expr(x, alpha)),
         "alpha",
         "lambda",
     ),
-    _unary("gelu", "f", _wide(lambda x: x * _sigmoid(1.702 * x)), lambda x: _scaled_sigmoid(x, 1.702)),
-    _unary("silu", "f", _wide(lambda x: x * _sigmoid(x)), lambda x: _scaled_sigmoid(x, 1.0)),
-    _unary("softplus", "f", _wide(lambda x: np.logaddexp(x, 0.0)), _softplus_expr),
-    _unary(
+    unary_row("gelu", "f", wide(lambda x: x * _sigmoid(1.702 * x)), lambda x: _scaled_sigmoid(x, 1.702)),
+    unary_row("silu", "f", wide(lambda x: x * _sigmoid(x)), lambda x: _scaled_sigmoid(x, 1.0)),
+    unary_row("softplus", "f", wide(lambda x: np.logaddexp(x, 0.0)), _softplus_expr),
+    unary_row(
         "softabs",
         "f",
         lambda x, epsilon: np.sqrt(x * x + x.dtype.type(epsilon)),
-        lambda x, epsilon: call("sqrt", call("add", _square(x), _like(x, epsilon))),
+        lambda x, epsilon: call("sqrt", call("add", _square(x), like(x, epsilon))),
         "epsilon",
     ),
 )

@@ -89,6 +89,11 @@ def _infer_pad(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, .
     shape = types[0].extents
     padding = pairs(attrs, "padding", [len(shape)], ", the rank of the input")
     one_of(attrs, "border", BORDERS)
+    dtype, value = types[0].dtype, attrs["value"]
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype.numpy)
+        fits = value == value and info.min <= value <= info.max and int(value) == value
+        require(fits, f"value = {value} is no {dtype}")
     return (tensor(types[0].dtype, [p + n + q for n, (p, q) in zip(shape, padding, strict=True)]),)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnefc.errors import InvalidModelError
 from nnefc.ir.graph import Attrs, Op
-from nnefc.ir.types import TensorType
+from nnefc.ir.types import DType, TensorType
 
 if TYPE_CHECKING:
     from nnefc.ir.build import ProgramBuilder
@@ -44,7 +44,23 @@ def register(name: str, *, infer: Infer, reference: Reference, lower: Lower | No
     """Add an operation. Raises ValueError if the name is taken."""
     if name in _REGISTRY:
         raise ValueError(f"operation {name!r} is registered twice")
-    _REGISTRY[name] = Primitive(name, infer, reference, lower)
+    _REGISTRY[name] = Primitive(name, infer, _on_bfloat16(infer, reference), lower)
+
+
+def _on_bfloat16(infer: Infer, reference: Reference) -> Reference:
+    """The reference, which computes bfloat16, of which NumPy knows little, in float32 and rounds the results."""
+
+    def run(arrays: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, ...]:
+        if all(a.dtype.kind != "V" for a in arrays):
+            return reference(arrays, attrs)
+        results = infer([TensorType(DType.of(a.dtype), a.shape) for a in arrays], attrs)
+        wide = [a.astype(np.float32) if a.dtype.kind == "V" else a for a in arrays]
+        return tuple(
+            a.astype(t.dtype.numpy) if t.dtype is DType.BF16 else a
+            for a, t in zip(reference(wide, attrs), results, strict=True)
+        )
+
+    return run
 
 
 def primitives() -> Mapping[str, Primitive]:

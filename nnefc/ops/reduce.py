@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nnefc.ir.build import ProgramBuilder
-from nnefc.ir.expr import Expr, arg, call, const
+from nnefc.ir.expr import Expr, arg, call, cast, const
 from nnefc.ir.graph import Attrs, Op
 from nnefc.ir.types import INTEGER, DType, TensorType
 from nnefc.ir.view import View
 from nnefc.ops.common import integers, require_axes, require_kind, tensor
+from nnefc.ops.elementwise import integer_quotient
 from nnefc.ops.primitive import register
 
 # ---- shapes
@@ -37,7 +38,8 @@ def _infer(kinds: str, result: DType | None = None, count: int = 1) -> Callable[
 def _sum(x: np.ndarray, axes: tuple[int, ...], normalize: bool) -> np.ndarray:
     total = np.sum(x, axes, dtype=np.float64 if x.dtype.kind == "f" else x.dtype, keepdims=True)
     if normalize:
-        total = total / math.prod(x.shape[a] for a in axes)
+        count = math.prod(x.shape[a] for a in axes)
+        total = total / count if x.dtype.kind == "f" else integer_quotient(total, np.asarray(count, x.dtype))
     return np.asarray(total).astype(x.dtype)
 
 
@@ -57,6 +59,12 @@ def _arg(function: Callable[..., np.ndarray]) -> Callable[..., tuple[np.ndarray,
 
 def _fold(function: Callable[..., np.ndarray]) -> Callable[..., tuple[np.ndarray, ...]]:
     return lambda arrays, attrs: (np.asarray(function(arrays[0], axis=attrs["axes"], keepdims=True)),)
+
+
+def _prod(arrays: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, ...]:
+    (x,) = arrays
+    product = np.prod(x, attrs["axes"], dtype=np.float64 if x.dtype.kind == "f" else x.dtype, keepdims=True)
+    return (np.asarray(product).astype(x.dtype),)
 
 
 def _moments(arrays: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, ...]:
@@ -87,6 +95,11 @@ def divided(dtype: DType, count: int) -> Expr | None:
     return None if count == 1 else call("div", arg(0, dtype), const(count, dtype))
 
 
+def adds_up_in(dtype: DType) -> DType:
+    """The type in which sums of elements are computed: F32 for half precision, rounded once in the end."""
+    return DType.F32 if dtype in (DType.F16, DType.BF16) else dtype
+
+
 def _lower(name: str) -> Callable[[ProgramBuilder, Op], None]:
     def lower(builder: ProgramBuilder, op: Op) -> None:
         view = builder.view(op.inputs[0])
@@ -97,8 +110,12 @@ def _lower(name: str) -> Callable[[ProgramBuilder, Op], None]:
             out = builder.fill(builder.new(view.shape, INTEGER), 0) if name.startswith("arg") else view
         else:
             rows, _ = rows_last(view, axes)
-            post = divided(view.dtype, count) if normalize else None
-            reduced = builder.reduce("sum" if name == "mean" else name, [rows], len(axes), post=post)
+            kind = "sum" if name == "mean" else name
+            wide = adds_up_in(view.dtype) if kind in ("sum", "prod") else view.dtype
+            post = divided(wide, count) if normalize else None
+            if wide is not view.dtype:
+                post = cast(arg(0, wide) if post is None else post, view.dtype)
+            reduced = builder.reduce(kind, [rows], len(axes), expr=cast(arg(0, view.dtype), wide), post=post)
             out = keep_dims(reduced, axes)
         builder.put(op.output, out)
 
@@ -128,10 +145,11 @@ register(
 )
 register(
     "mean_reduce",
-    infer=_infer("f"),
+    infer=_infer("fiu"),
     reference=lambda arrays, attrs: (_sum(arrays[0], attrs["axes"], True),),
     lower=_lower("mean"),
 )
+register("prod_reduce", infer=_infer("fiu"), reference=_prod, lower=_lower("prod"))
 register("max_reduce", infer=_infer("fiu"), reference=_fold(np.max), lower=_lower("max"))
 register("min_reduce", infer=_infer("fiu"), reference=_fold(np.min), lower=_lower("min"))
 register("all_reduce", infer=_infer("b"), reference=_fold(np.all), lower=_lower("all"))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import drawn
+import drawn_extension
 import drawn_windows
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from nnefc.codegen.workers import compile_kernels
 from nnefc.ops.primitive import primitives
 from nnefc.passes import pipeline
 
-FAMILIES = {**drawn.families(), **drawn_windows.families()}
+FAMILIES = {**drawn.families(), **drawn_windows.families(), **drawn_extension.families()}
 TOLERANCE = {np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-12}
 """Of float results: relative to the element, plus a tenth of it relative to the largest element."""
 FEW = 3

@@ -1,0 +1,101 @@
+"""Drawn cases of the operations of NNEFC_operations, and of those of the standard on types that only it allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import numpy as np
+from drawn import broadcasting, logicals, scalars, shapes
+from op_cases import Case
+
+UNARY = "erf trunc round_even hard_sigmoid hard_swish gelu_erf gelu_tanh mish celu softsign is_nan is_inf".split()
+BINARY = "maximum minimum mod fmod".split()
+BITWISE = "bitwise_and bitwise_or bitwise_xor".split()
+INTEGERS = [np.dtype(t) for t in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")]
+
+
+def whole(rng: np.random.Generator, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """Small integers, and now and then any."""
+    info = np.iinfo(dtype)
+    small = rng.integers(max(info.min, -9), 10, tuple(shape), dtype)
+    any_ = rng.integers(info.min, info.max, tuple(shape), dtype, endpoint=True)
+    return np.where(rng.random(tuple(shape)) < 0.2, any_, small).astype(dtype)
+
+
+def with_edges(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+    """Some elements replaced by halves, infinities and NaN."""
+    edges = rng.choice(np.array([np.nan, np.inf, -np.inf, 0.5, -0.5, 1.5, 2.5, -2.5, 0.0], x.dtype), x.shape)
+    return np.where(rng.random(x.shape) < 0.2, edges, x)
+
+
+def elementwise() -> Iterator[Case]:
+    """The element-wise operations of the extension."""
+    rng = np.random.default_rng(11)
+    for name in UNARY:
+        for shape in [(), *shapes(rng, 4)]:
+            yield Case(name, [scalars(rng, shape)])
+    for shape in shapes(rng, 3):
+        edged = with_edges(rng, scalars(rng, shape))
+        for name in ("trunc", "round_even", "is_nan", "is_inf", "hard_sigmoid"):
+            yield Case(name, [edged])
+        yield Case("is_inf", [edged], {"detect_negative": False})
+        yield Case("is_inf", [edged], {"detect_positive": False})
+        yield Case("is_inf", [edged], {"detect_negative": False, "detect_positive": False})
+        yield Case("celu", [scalars(rng, shape)], {"alpha": 0.5})
+        yield Case("hard_sigmoid", [scalars(rng, shape)], {"alpha": 0.25, "beta": 0.75})
+        yield Case("xor", [logicals(rng, shape), logicals(rng, broadcasting(rng, shape))])
+    for name in BINARY:
+        for shape in shapes(rng, 4):
+            yield Case(name, [scalars(rng, shape), scalars(rng, broadcasting(rng, shape), 0.3)])
+            yield Case(name, [scalars(rng, shape), -scalars(rng, broadcasting(rng, shape), 0.3)])
+        yield Case(name, [scalars(rng, (3, 8)), 1.5])
+    for name in ("maximum", "minimum"):
+        yield Case(name, [with_edges(rng, scalars(rng, (9, 31))), with_edges(rng, scalars(rng, (9, 31)))])
+
+
+def integers() -> Iterator[Case]:
+    """Operations on integers of every width."""
+    rng = np.random.default_rng(12)
+    for dtype in INTEGERS:
+        (shape,) = shapes(rng, 1, (3,))
+        x, y = whole(rng, shape, dtype), whole(rng, broadcasting(rng, shape), dtype)
+        for name in (*BINARY, *BITWISE, "add", "sub", "mul", "div", "min", "max", "lt", "eq", "shift_right"):
+            yield Case(name, [x, y])
+        yield Case("shift_left", [x, np.abs(y) % 11])
+        yield Case("pow", [x, np.abs(y) % 5])
+        for name in ("bitwise_not", "neg", "abs", "sign", "relu", "sqr"):
+            yield Case(name, [x])
+        axes = {"axes": [int(rng.integers(3))]}
+        for name in "sum_reduce mean_reduce prod_reduce max_reduce min_reduce argmax_reduce".split():
+            yield Case(name, [x], axes)
+        yield Case("pad", [x], {"padding": [(1, 2), (0, 3), (2, 0)], "value": 3.0})
+        yield Case("matmul", [whole(rng, (2, 7, 9), dtype), whole(rng, (1, 9, 8), dtype)])
+    signed = whole(rng, (7, 9), np.dtype("i8"))
+    yield Case("pow", [np.array([[-2], [-1], [0], [1], [2]]), np.arange(-3, 4)[None]])
+    yield Case("prelu", [signed, np.arange(-4, 5)[None]])
+
+
+def floats() -> Iterator[Case]:
+    """Operations on half precision, and products of floats."""
+    rng = np.random.default_rng(13)
+    for shape in shapes(rng, 4):
+        x, y = (scalars(rng, s, 0.5, 2) for s in (shape, broadcasting(rng, shape)))
+        yield Case("prod_reduce", [x], {"axes": [int(rng.integers(len(shape)))]})
+        for name in ("add", "mul", "div", "maximum", "fmod"):
+            yield Case(name, [x.astype(np.float16), y.astype(np.float16)])
+    long = scalars(rng, (3, 700)).astype(np.float16)
+    for name in ("sum_reduce", "mean_reduce", "max_reduce", "argmin_reduce"):
+        yield Case(name, [long], {"axes": [1]})
+    yield Case("matmul", [scalars(rng, (3, 33)).astype(np.float16), scalars(rng, (33, 7)).astype(np.float16)])
+    yield Case("pad", [logicals(rng, (3, 4))], {"padding": [(1, 1), (0, 2)]})
+
+
+@cache
+def families() -> dict[str, tuple[Case, ...]]:
+    """All drawn cases, by family."""
+    return {
+        "elementwise extension": tuple(elementwise()),
+        "integers": tuple(integers()),
+        "other floats": tuple(floats()),
+    }
