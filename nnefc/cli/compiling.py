@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from nnefc.cli.common import UsageError, add_model, add_threads, emit, is_compiled, read_model, signature, size_text
+from nnefc.cli.common import UsageError, add_model, emit, is_compiled, read_model, signature, size_text
 
 NAME = "compile"
 HELP = "compile a model into an importable Python package"
@@ -21,7 +21,6 @@ def configure(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--target", metavar="TRIPLE", default="host", help="the machine to run on (default: this)")
     command.add_argument("--cpu", metavar="NAME[+FEATURE]", help="its CPU (default: any of the triple)")
-    add_threads(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args.output)
     graph, notes = read_model(args)
     start = time.perf_counter()
-    model = compile_model(graph, threads=args.threads, target=_target(args))
+    model = compile_model(graph, target=_target(args))
     try:
         model.save(args.output)
     except FileExistsError as error:

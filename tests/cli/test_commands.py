@@ -134,7 +134,7 @@ class TestCompile:
         subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
 
     def test_json(self, guarded, model: Path, tmp_path: Path) -> None:
-        reply = guarded("compile", model, "-o", tmp_path / "net", "--threads", "1", "--json")
+        reply = guarded("compile", model, "-o", tmp_path / "net", "--json")
         result = reply.json()
         assert reply.code == 0 and result["output"] == str(tmp_path / "net")
         assert result["files"]["weights.bin"] >= W.nbytes and result["seconds"] > 0

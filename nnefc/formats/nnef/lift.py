@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nnefc.errors import InvalidModelError, Location, NnefcError, UnsupportedError
+from nnefc.errors import InvalidModelError, Location, UnsupportedError
 from nnefc.formats.nnef.context import fail, suggestion
 from nnefc.formats.nnef.declarations import KNOWN_EXTENSIONS
 from nnefc.formats.nnef.expand import Call, Expander
@@ -19,7 +19,7 @@ from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Origin, Tensor, V
 from nnefc.ir.signature import Param, Signature
 from nnefc.ir.types import INTEGER, LOGICAL, SCALAR, DType, TensorType
 from nnefc.ops.common import require_broadcastable, shape_text
-from nnefc.ops.primitive import primitives
+from nnefc.ops.inference import infer
 
 DTYPES = {"scalar": SCALAR, "integer": INTEGER, "logical": LOGICAL}
 ITEMS = {"f": ("float", "quint", "qint"), "i": ("int", "uint"), "u": ("int", "uint"), "b": ("bool",)}
@@ -210,16 +210,6 @@ class _Lifter:
             if op.kind == "variable" and op.attrs["label"] not in self.tensors and op.output not in updated:
                 message = f"the variable {op.output.name!r} has no stored values, for its label {op.attrs['label']!r}"
                 fail(f"{message}; other variables have", op.origin.location)
-
-
-def infer(kind: str, operands: Sequence[Operand], attrs: Attrs, places: Sequence[Location]) -> tuple[TensorType, ...]:
-    """The types of an operation's outputs by its shape rule. Raises what that raises, at the first of the places."""
-    try:
-        return primitives()[kind].infer([x.type for x in operands], attrs)
-    except NnefcError as error:
-        invoked = f" (in a fragment that line {places[-1].line} invokes)" if len(places) > 1 else ""
-        named = type(error)(f"{kind}: {error.message}{invoked}", error.location, error.source)
-        raise named.at(places[0]) from None
 
 
 def _kind(dtype: DType) -> str:

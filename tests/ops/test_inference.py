@@ -9,7 +9,7 @@ from nnefc.errors import InvalidModelError, Location
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Origin, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.evaluate import evaluate
-from nnefc.ops.reshaping import with_input_shapes
+from nnefc.ops.inference import with_input_shapes
 
 
 def value(name: str, *shape: int) -> Value:

@@ -1,12 +1,23 @@
-"""A Graph for other shapes of its inputs."""
+"""Types from types: the shape rule of an operation where it stands, and a Graph for other shapes of its inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from nnefc.errors import InvalidModelError, NnefcError
-from nnefc.ir.graph import Graph, Literal, Op, Operand, Value
+from nnefc.errors import InvalidModelError, Location, NnefcError
+from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Value
+from nnefc.ir.types import TensorType
 from nnefc.ops.primitive import primitives
+
+
+def infer(kind: str, operands: Sequence[Operand], attrs: Attrs, places: Sequence[Location]) -> tuple[TensorType, ...]:
+    """The types of an operation's outputs by its shape rule. Raises what that raises, at the first of the places."""
+    try:
+        return primitives()[kind].infer([x.type for x in operands], attrs)
+    except NnefcError as error:
+        invoked = f" (in a fragment that line {places[-1].line} invokes)" if len(places) > 1 else ""
+        named = type(error)(f"{kind}: {error.message}{invoked}", error.location, error.source)
+        raise named.at(places[0] if places else None) from None
 
 
 def with_input_shapes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Graph:
@@ -18,7 +29,7 @@ def with_input_shapes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Grap
     names = [v.name for v in graph.inputs]
     for name, shape in shapes.items():
         if name not in names:
-            raise ValueError(f"there is no input {name!r} to reshape; the inputs are {', '.join(names) or 'none'}")
+            raise ValueError(f"there is no input {name!r} to give a shape; the inputs are {', '.join(names) or 'none'}")
         if any(not isinstance(extent, int) or extent < 1 for extent in shape):
             raise ValueError(f"the shape of {name!r} must be positive whole numbers, not {list(shape)}")
     inputs = [Value(v.name, v.type.with_shape(tuple(shapes.get(v.name, v.type.shape)))) for v in graph.inputs]
@@ -35,12 +46,7 @@ def with_input_shapes(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Grap
 def _inferred(op: Op, known: Mapping[str, Value]) -> Op:
     """The operation on operands of their new types, its results retyped."""
     operands: list[Operand] = [v if isinstance(v, Literal) else known[v.name] for v in op.inputs]
-    if op.kind == "external":
-        return op.replace(outputs=tuple(known.get(v.name, v) for v in op.outputs))
-    try:
-        types = primitives()[op.kind].infer([v.type for v in operands], op.attrs)
-    except NnefcError as error:
-        raise error.at(op.origin.location) from None
+    types = infer(op.kind, operands, op.attrs, op.origin.locations)
     if len(types) != len(op.outputs):
         message = f"{op.kind} has {len(types)} results for these shapes, but {len(op.outputs)} are named"
         raise InvalidModelError(message, op.origin.location)
