@@ -1,0 +1,17 @@
+"""How operations are written as ONNX nodes, one file per family. Importing this registers them all."""
+
+from __future__ import annotations
+
+from nnefc.formats.onnx.exporters import (
+    contract,
+    elementwise,
+    extension,
+    quantized,
+    reduce,
+    resample,
+    roi,
+    shape,
+    windows,
+)
+
+__all__ = ["contract", "elementwise", "extension", "quantized", "reduce", "resample", "roi", "shape", "windows"]
