@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import GeneratorType
 from typing import Any
 
 from nnefc.errors import Location, UnsupportedError
@@ -13,6 +12,7 @@ from nnefc.formats.nnef.context import fail
 from nnefc.formats.nnef.expressions import BINARY_FRAGMENTS, UNARY_FRAGMENTS
 from nnefc.formats.nnef.names import Exact, Hint, Stem, hint_of, item_hint, stem_of
 from nnefc.formats.nnef.statictypes import bind
+from nnefc.formats.nnef.tasks import Task, run
 from nnefc.formats.nnef.typecheck import Checked, targets
 from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Value
@@ -32,8 +32,6 @@ MAX_RECURSION = 500
 """Fragments inside one another."""
 MAX_PLACES = 4
 """Places kept for an operation: the innermost ones and the outermost."""
-
-Task = Generator[Any, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -61,23 +59,6 @@ class _Scope:
     hints: dict[str, Hint] | None = None
     places: tuple[Location, ...] = ()
     depth: int = 0
-
-
-def run(task: Task) -> Any:
-    """Run a task: a generator that yields tasks, or finished values, and is sent their results."""
-    stack: list[Task] = [task]
-    value: Any = None
-    while stack:
-        try:
-            value = stack[-1].send(value)
-        except StopIteration as stop:
-            stack.pop()
-            value = stop.value
-        else:
-            if isinstance(value, GeneratorType):
-                stack.append(value)
-                value = None
-    return value
 
 
 class Expander:
