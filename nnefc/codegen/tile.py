@@ -21,6 +21,7 @@ from numba.core.extending import models, register_model
 from nnefc.codegen.emit import mem_type, reg_type, to_memory, to_register
 from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
+from nnefc.codegen.vecmath.llvm_vec import intrinsic, mangled
 from nnefc.ir.types import DType
 
 I64 = ir.IntType(64)
@@ -68,21 +69,6 @@ def index(n: int) -> ir.Constant:
     return ir.Constant(I64, n)
 
 
-def intrinsic(b: ir.IRBuilder, name: str, result: ir.Type, args: Sequence[ir.Value]) -> ir.Value:
-    """Call an LLVM intrinsic, declaring it where needed."""
-    function = b.module.globals.get(name)
-    if function is None:
-        function = ir.Function(b.module, ir.FunctionType(result, [a.type for a in args]), name)
-    return b.call(function, args)
-
-
-def mangle(kind: ir.Type) -> str:
-    if isinstance(kind, ir.VectorType):
-        return f"v{kind.count}{mangle(kind.element)}"
-    names = {ir.FloatType: "f32", ir.DoubleType: "f64", ir.HalfType: "f16"}
-    return names.get(type(kind)) or f"i{kind.width}"
-
-
 @dataclass(frozen=True)
 class Vectors:
     """Emits the memory accesses of one vector of ``lanes`` elements; the state is the builder's."""
@@ -128,7 +114,7 @@ class Vectors:
         """One element per lane; lanes outside the mask are 0 and touch no memory."""
         kind = ir.VectorType(mem_type(dtype), self.lanes)
         addresses = self._addresses(pointer, offsets, dtype.size)
-        name = f"llvm.masked.gather.{mangle(kind)}.v{self.lanes}p0"
+        name = f"llvm.masked.gather.{mangled(kind)}.v{self.lanes}p0"
         args = [addresses, ir.Constant(I32, dtype.size), self._mask(mask), _zeros(kind)]
         return to_register(self.builder, intrinsic(self.builder, name, kind, args), dtype, self.target)
 
@@ -152,7 +138,7 @@ class Vectors:
         if mask is None:
             return to_register(b, b.load(address, align=dtype.size), dtype, self.target)
         args = [address, ir.Constant(I32, dtype.size), mask, _zeros(kind)]
-        return to_register(b, intrinsic(b, f"llvm.masked.load.{mangle(kind)}.p0", kind, args), dtype, self.target)
+        return to_register(b, intrinsic(b, f"llvm.masked.load.{mangled(kind)}.p0", kind, args), dtype, self.target)
 
     def store(
         self,
@@ -169,7 +155,7 @@ class Vectors:
         void = ir.VoidType()
         if access is Access.STRIDED:
             addresses = self._addresses(pointer, self.strided_offsets(offset, stride), dtype.size)
-            name = f"llvm.masked.scatter.{mangle(value.type)}.v{self.lanes}p0"
+            name = f"llvm.masked.scatter.{mangled(value.type)}.v{self.lanes}p0"
             intrinsic(b, name, void, [value, addresses, ir.Constant(I32, dtype.size), self._mask(mask)])
             return
         address = self._vector_pointer(pointer, offset, value.type)
@@ -177,7 +163,7 @@ class Vectors:
             b.store(value, address, align=dtype.size)
             return
         args = [value, address, ir.Constant(I32, dtype.size), mask]
-        intrinsic(b, f"llvm.masked.store.{mangle(value.type)}.p0", void, args)
+        intrinsic(b, f"llvm.masked.store.{mangled(value.type)}.p0", void, args)
 
     def _mask(self, mask: ir.Value | None) -> ir.Value:
         kind = ir.VectorType(ir.IntType(1), self.lanes)
@@ -191,7 +177,7 @@ def _zeros(kind: ir.VectorType) -> ir.Constant:
 def fma(b: ir.IRBuilder, target: Target, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
     """x * y + z, fused where the target has the instruction."""
     if target.fma:
-        return intrinsic(b, f"llvm.fma.{mangle(x.type)}", x.type, [x, y, z])
+        return intrinsic(b, f"llvm.fma.{mangled(x.type)}", x.type, [x, y, z])
     return b.fadd(b.fmul(x, y), z)
 
 
