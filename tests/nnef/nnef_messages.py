@@ -383,7 +383,7 @@ DOCUMENTS = {
     ),
     "unknown extension": (
         document("y = relu(x);", head="version 1.0;\nextension FOO_bar;\n"),
-        "2:11: the extension 'FOO_bar' is not known; those known are KHR_enable_fragment_definitions, KHR_enable_operator_expressions, NNEFC_tensor_types",
+        "2:11: the extension 'FOO_bar' is not known; those known are KHR_enable_fragment_definitions, KHR_enable_operator_expressions, NNEFC_tensor_types, NNEFC_operations",
     ),
     "version": (
         document("y = relu(x);", head="version 1.1;\n\n"),

@@ -8,6 +8,7 @@ from nnef_texts import document, flat
 
 from nnefc.formats.nnef import parse_graph
 from nnefc.formats.nnef.dialect import TOLERANT
+from nnefc.ops.signatures import signatures
 
 
 @pytest.mark.parametrize("statements", OPERATORS)
@@ -52,3 +53,9 @@ def test_mutable_scopes_do_not_leak() -> None:
         "fragment f(x: tensor<scalar>, n: integer) -> (y: tensor<scalar>) { a = g(relu(x)); y = a * scalar(n) + x; }",
     )
     assert flat(text) == "y_a_relu = relu(x);\ny_a = exp(y_a_relu);\ny_mul = mul(y_a, 1.0);\ny = add(y_mul, x);"
+
+
+def test_a_fragment_may_be_called_like_an_operation_of_an_extension_that_is_not_declared() -> None:
+    (name, *_) = (s.name for s in signatures().values() if s.extension is not None)
+    fragment = f"fragment {name}(x: tensor<scalar>) -> (y: tensor<scalar>) {{ y = exp(x); }}"
+    assert flat(document(f"y = {name}(x);", fragment)) == "y = exp(x);"
