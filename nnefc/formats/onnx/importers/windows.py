@@ -15,7 +15,7 @@ _AUTO = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of an operation, one item per spatial dimension. ``pads`` is (before, after), as the file gives it."""
+    """The windows of an operation, one item per spatial dimension. ``pads`` is (before, after), as the file has it."""
 
     size: tuple[int, ...]
     strides: tuple[int, ...]

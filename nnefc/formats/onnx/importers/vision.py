@@ -1,0 +1,92 @@
+"""Sampling and regions: GridSample, AffineGrid, RoiAlign (operators of ai.onnx)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnefc.formats.onnx.registry import Imported, Node, importer
+from nnefc.formats.onnx.scope import Scope
+from nnefc.ir.types import DType
+from nnefc.ops.primitive import require
+
+_METHODS = {"bilinear": "linear", "linear": "linear", "nearest": "nearest", "bicubic": "cubic", "cubic": "cubic"}
+
+
+@importer("GridSample")
+def _grid_sample(s: Scope, n: Node) -> Sequence[Imported]:
+    mode = str(n.attr("mode", "linear"))
+    require(mode in _METHODS, f"mode = {mode!r} is unknown; it must be one of {', '.join(_METHODS)}")
+    x = n.need(0)
+    dtype = s.dtype(x)
+    wide = x if dtype.kind == "f" or mode == "nearest" else s.cast(x, DType.F64)
+    result = s.op(
+        "grid_sample",
+        [wide, n.need(1)],
+        method=_METHODS[mode],
+        padding=str(n.attr("padding_mode", "zeros")),
+        align_corners=bool(n.attr("align_corners", 0)),
+    )
+    return (s.cast(result, dtype),)
+
+
+@importer("AffineGrid")
+def _affine_grid(s: Scope, n: Node) -> Sequence[Imported]:
+    """The coordinates of every output element, with a 1 appended, times each matrix."""
+    theta, size = n.need(0), s.known_ints(n.need(1), "size")
+    spatial = size[2:]
+    require(len(spatial) in (2, 3), f"size = {size} must have four or five items")
+    require(s.shape(theta) == (size[0], len(spatial), len(spatial) + 1), f"theta has shape {s.shape(theta)}")
+    steps = []
+    for extent in spatial:
+        if n.attr("align_corners", 0):
+            steps.append(np.linspace(-1.0, 1.0, extent) if extent > 1 else np.zeros(1))
+        else:
+            steps.append((2 * np.arange(extent) + 1) / extent - 1)
+    grid = np.meshgrid(*steps, indexing="ij")
+    points = np.stack([*reversed(grid), np.ones(spatial)], -1).reshape(1, -1, len(spatial) + 1)
+    result = s.op("matmul", [points.astype(s.dtype(theta).numpy), theta], transposeB=True)
+    return (s.reshape(result, (size[0], *spatial, len(spatial))),)
+
+
+@importer("RoiAlign")
+def _roi_align(s: Scope, n: Node) -> Sequence[Imported]:
+    x, rois, batch = n.need(0), n.need(1), n.need(2)
+    dtype = s.dtype(x)
+    default = "half_pixel" if n.version >= 16 else "output_half_pixel"
+    coordinates = str(n.attr("coordinate_transformation_mode", default))
+    require(
+        coordinates in ("half_pixel", "output_half_pixel"),
+        f"coordinate_transformation_mode = {coordinates!r} must be 'half_pixel' or 'output_half_pixel'",
+    )
+    size = [int(n.attr("output_height", 1)), int(n.attr("output_width", 1))]
+    half = coordinates == "half_pixel"
+    placed = s.op("mul", [s.cast(rois, dtype), float(n.attr("spatial_scale", 1.0))])
+    if half:
+        placed = s.op("sub", [placed, 0.5])
+    result = s.op(
+        "roi_align",
+        [x, s.op("gather", [placed, np.array([1, 0, 3, 2])], axis=1), batch],
+        output_size=size,
+        sampling_rate=_sampling_rate(s, n, placed, size, half),
+        mode=str(n.attr("mode", "avg")),
+        at_least_one=not half,
+    )
+    return (result,)
+
+
+def _sampling_rate(s: Scope, n: Node, placed: Imported, size: Sequence[int], half: bool) -> list[int]:
+    """The samples along either side of a cell. An adaptive rate must come out the same for all regions."""
+    ratio = int(n.attr("sampling_ratio", 0))
+    require(ratio >= 0, f"sampling_ratio = {ratio}; it must not be negative")
+    if ratio:
+        return [ratio, ratio]
+    if not isinstance(placed, np.ndarray):
+        s.unsupported("sampling_ratio = 0 makes the number of samples depend on the regions, which are not known")
+    rois = np.asarray(placed, np.float64)
+    extents = np.maximum(rois[:, 2:] - rois[:, :2], -np.inf if half else 1.0)[:, ::-1]
+    rates = np.unique(np.maximum(np.ceil(extents / np.asarray(size)), 1), axis=0)
+    if len(rates) != 1:
+        s.unsupported("sampling_ratio = 0 gives these regions different numbers of samples")
+    return [int(rates[0][0]), int(rates[0][1])]
