@@ -74,8 +74,4 @@ def flattened(loops: Nest) -> tuple[int, ...]:
 
 def divisor(n: int, most: int) -> int:
     """The largest divisor of ``n`` that is at most ``most``."""
-    best = 1
-    for d in range(1, int(math.isqrt(n)) + 1):
-        if n % d == 0:
-            best = max([best] + [q for q in (d, n // d) if q <= most])
-    return best
+    return next(d for d in range(min(n, most), 0, -1) if n % d == 0)

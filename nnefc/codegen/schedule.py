@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from nnefc.codegen.pack import pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, Launch, LaunchPlan, Pointer, Space
 from nnefc.codegen.target import Target
+from nnefc.errors import UnsupportedError
+from nnefc.ir.build import MAX_MEMORY
+from nnefc.ir.graph import Origin
 from nnefc.ir.program import Call, Program
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View
@@ -24,13 +29,24 @@ PARALLEL_WORK = 131072
 """A whole network that touches fewer elements runs on one thread."""
 
 
+MANY_BUFFERS = 2048
+"""Beyond so many temporaries, placing them takes time in proportion rather than to the square."""
+MAX_WORK = 1 << 50
+"""Elements that the kernels of a Program may touch in one call."""
+
+Range = tuple[Space, int, int, int]
+"""A space, its number, and the bytes from and to which a view reaches."""
+
+
 def plan(program: Program, target: Target) -> LaunchPlan:
     """The launches of a lowered Program: weights are packed and folded, kernels selected, memory placed."""
     return schedule(fold(pack(program, target)), target)
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:
-    """The launches of a packed Program, in order, and the memory that they work in."""
+    """The launches of a packed Program, in order, and the memory that they work in.
+
+    Raises UnsupportedError for one that needs more than MAX_MEMORY bytes or MAX_WORK elements."""
     placement = _place(program)
     steps: list[Launch | Barrier] = []
     hazards = _Hazards()
@@ -39,6 +55,9 @@ def schedule(program: Program, target: Target) -> LaunchPlan:
         choice = select(call, target)
         work = sum(v.volume for v in call.reads() + call.writes())
         total += work
+        if total > MAX_WORK:
+            message = f"a call would read and write {total} elements or more; at most {MAX_WORK} are supported"
+            raise UnsupportedError(message).at(call.origin.location)
         pointers = _pointers(choice, placement)
         if hazards.meet(call, placement):
             steps.append(Barrier())
@@ -70,7 +89,7 @@ class _Placement:
         base = self.places[view.buffer.name]
         return Pointer(base.space, base.offset + view.offset * view.dtype.size, base.index)
 
-    def range(self, view: View) -> tuple[Space, int, int, int]:
+    def range(self, view: View) -> Range:
         """Space, number, and the bytes from and to which the view reaches."""
         base = self.places[view.buffer.name]
         low, high = view.span
@@ -92,14 +111,28 @@ def _place(program: Program) -> _Placement:
     for b in states:
         places[b.name] = Pointer(Space.STATE, state_size)
         state_size += _aligned(b.bytes)
+    temps, arena = place_temporaries(program)
+    _check_memory(program, weights_size + state_size + arena)
     weights = np.zeros(weights_size + state_size, np.uint8)
     for b in constants:
         _write(weights, places[b.name].offset, program.constants[b.name])
     for b in states:
         _write(weights, state_init + places[b.name].offset, program.states[b.name])
-    temps, arena = place_temporaries(program)
     places |= {name: Pointer(Space.ARENA, offset) for name, offset in temps.items()}
     return _Placement(places, weights, arena, state_size, state_init)
+
+
+def _check_memory(program: Program, own: int) -> None:
+    """Raise UnsupportedError if inputs, outputs and ``own`` bytes take more than MAX_MEMORY together."""
+    ports = program.input_buffers + program.output_buffers
+    total = own + sum(b.bytes for b in ports)
+    if total <= MAX_MEMORY:
+        return
+    writers = {v.buffer.name: call for call in reversed(program.calls) for v in call.writes()}
+    largest = max(program.buffers().values(), key=lambda b: b.bytes)
+    message = f"the network needs {total} bytes of memory, {largest.bytes} of them for {largest.name!r}"
+    origin = writers[largest.name].origin if largest.name in writers else Origin()
+    raise UnsupportedError(f"{message}; at most {MAX_MEMORY} are supported").at(origin.location)
 
 
 def _aligned(size: int) -> int:
@@ -115,7 +148,8 @@ def place_temporaries(program: Program) -> tuple[dict[str, int], int]:
     """Byte offsets of the TEMP buffers in the arena, and its size.
 
     A buffer lives from its first write to its last use. Larger ones are placed first, each at the lowest offset that no
-    buffer alive at the same time takes (greedy by size; Pisarchyk and Lee, 2020)."""
+    buffer alive at the same time takes (greedy by size; Pisarchyk and Lee, 2020). Of more than MANY_BUFFERS, each is
+    placed in order of time instead, in the smallest gap that it fits."""
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     buffers: dict[str, Buffer] = {}
@@ -125,39 +159,101 @@ def place_temporaries(program: Program) -> tuple[dict[str, int], int]:
                 buffers[v.buffer.name] = v.buffer
                 first.setdefault(v.buffer.name, n)
                 last[v.buffer.name] = n
+    if len(buffers) > MANY_BUFFERS:
+        return _placed_in_time([(first[b.name], last[b.name], b) for b in buffers.values()])
     placed: list[tuple[int, int, int, int]] = []
     offsets: dict[str, int] = {}
     for b in sorted(buffers.values(), key=lambda b: (-b.bytes, first[b.name])):
         size, offset = _aligned(b.bytes), 0
-        for start, end, low, high in sorted(placed):
-            alive = low <= last[b.name] and first[b.name] <= high
-            if alive and start < offset + size and offset < end:
+        for start, end, low, high in placed:
+            if start >= offset + size:
+                break
+            if low <= last[b.name] and first[b.name] <= high and offset < end:
                 offset = end
         offsets[b.name] = offset
-        placed.append((offset, offset + size, first[b.name], last[b.name]))
+        insort(placed, (offset, offset + size, first[b.name], last[b.name]))
     return offsets, max((end for _, end, _, _ in placed), default=0)
 
 
-@dataclass
+def _placed_in_time(lives: list[tuple[int, int, Buffer]]) -> tuple[dict[str, int], int]:
+    """Offsets of buffers that live from one call to another, and the size of the whole."""
+    offsets: dict[str, int] = {}
+    gaps: list[tuple[int, int]] = []  # (size, start), sorted
+    starts: dict[int, int] = {}  # of gaps: start -> end
+    ends: dict[int, int] = {}  # end -> start
+    alive: list[tuple[int, int, int]] = []  # a heap of (last use, start, end)
+    total = 0
+    for begin, final, b in sorted(lives, key=lambda life: life[:2]):
+        while alive and alive[0][0] < begin:
+            _, start, end = heappop(alive)
+            if start in ends:
+                start = _take_gap(gaps, starts, ends, ends[start])[0]
+            if end in starts:
+                end = _take_gap(gaps, starts, ends, end)[1]
+            _add_gap(gaps, starts, ends, start, end)
+        size = _aligned(b.bytes)
+        k = bisect_left(gaps, (size, -1))
+        if k < len(gaps):
+            start, end = _take_gap(gaps, starts, ends, gaps[k][1])
+            if end > start + size:
+                _add_gap(gaps, starts, ends, start + size, end)
+        else:
+            start, total = total, total + size
+        offsets[b.name] = start
+        heappush(alive, (final, start, start + size))
+    return offsets, total
+
+
+def _add_gap(gaps: list[tuple[int, int]], starts: dict[int, int], ends: dict[int, int], start: int, end: int) -> None:
+    insort(gaps, (end - start, start))
+    starts[start], ends[end] = end, start
+
+
+def _take_gap(gaps: list[tuple[int, int]], starts: dict[int, int], ends: dict[int, int], start: int) -> tuple[int, int]:
+    """Remove the gap at ``start``; where it began and ended."""
+    end = starts.pop(start)
+    del ends[end], gaps[bisect_left(gaps, (end - start, start))]
+    return start, end
+
+
+class _Ranges:
+    """A set of bytes in several spaces, as disjoint ranges."""
+
+    def __init__(self) -> None:
+        self._spaces: dict[tuple[Space, int], tuple[list[int], list[int]]] = {}
+
+    def touch(self, ranges: Iterable[Range]) -> bool:
+        """Whether one of the ranges has a byte in the set."""
+        for space, index, low, high in ranges:
+            starts, ends = self._spaces.get((space, index), ((), ()))
+            k = bisect_right(ends, low)
+            if k < len(starts) and starts[k] < high:
+                return True
+        return False
+
+    def add(self, ranges: Iterable[Range]) -> None:
+        """Take ranges in."""
+        for space, index, low, high in ranges:
+            starts, ends = self._spaces.setdefault((space, index), ([], []))
+            i, j = bisect_left(ends, low), bisect_right(starts, high)
+            if i < j:
+                low, high = min(low, starts[i]), max(high, ends[j - 1])
+            starts[i:j], ends[i:j] = [low], [high]
+
+
 class _Hazards:
     """What was read and written since the last barrier."""
 
-    reads: list[tuple[Space, int, int, int]] = field(default_factory=list)
-    writes: list[tuple[Space, int, int, int]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._reads, self._writes = _Ranges(), _Ranges()
 
     def meet(self, call: Call, placement: _Placement) -> bool:
         """Whether the call must wait for what came since the last barrier; takes the call in."""
-        views: Callable[[tuple[View, ...]], list[tuple[Space, int, int, int]]] = lambda vs: [  # noqa: E731
-            placement.range(v) for v in vs if v.buffer.role is not Role.CONST
-        ]
-        reads, writes = views(call.reads()), views(call.writes())
-        clash = _touch(reads, self.writes) or _touch(writes, self.writes) or _touch(writes, self.reads)
+        reads = [placement.range(v) for v in call.reads() if v.buffer.role is not Role.CONST]
+        writes = [placement.range(v) for v in call.writes() if v.buffer.role is not Role.CONST]
+        clash = self._writes.touch(reads) or self._writes.touch(writes) or self._reads.touch(writes)
         if clash:
-            self.reads, self.writes = [], []
-        self.reads += reads
-        self.writes += writes
+            self._reads, self._writes = _Ranges(), _Ranges()
+        self._reads.add(reads)
+        self._writes.add(writes)
         return clash
-
-
-def _touch(these: list[tuple[Space, int, int, int]], those: list[tuple[Space, int, int, int]]) -> bool:
-    return any(s == t and k == j and a < d and c < b for s, k, a, b in these for t, j, c, d in those)

@@ -129,7 +129,7 @@ class View:
             raise ValueError(f"slice {start}:{length}:{step} of extent {self.shape[axis]}")
         shape, strides = list(self.shape), list(self.strides)
         offset = self.offset + (start * strides[axis] if length else 0)
-        shape[axis], strides[axis] = length, strides[axis] * step
+        shape[axis], strides[axis] = length, strides[axis] * (step if length > 1 else 1)
         return replace(self, offset=offset, shape=tuple(shape), strides=tuple(strides))
 
     def flip(self, axis: int) -> View:
@@ -189,9 +189,9 @@ class View:
             if self.shape[axis] < reach:
                 raise ValueError(f"a window of {reach} on extent {self.shape[axis]}")
             shape[axis] = (self.shape[axis] - reach) // stride + 1
-            steps[axis] = self.strides[axis] * stride
+            steps[axis] = self.strides[axis] * (stride if shape[axis] > 1 else 1)
             shape.append(size)
-            steps.append(self.strides[axis] * dilation)
+            steps.append(self.strides[axis] * (dilation if size > 1 else 1))
         return replace(self, shape=tuple(shape), strides=tuple(steps))
 
     def reshaped(self, shape: Sequence[int]) -> View | None:

@@ -18,7 +18,7 @@ from nnefc.ir.build import ProgramBuilder, channels_last
 from nnefc.ir.graph import Attrs
 from nnefc.ir.types import DType
 from nnefc.ir.view import View
-from nnefc.ops.common import border_index, integers, pairs, require_positive, shape_text, tensor
+from nnefc.ops.common import MAX_VOLUME, border_index, integers, pairs, require_positive, shape_text, tensor
 from nnefc.ops.primitive import require
 
 BORDERS = ("constant", "replicate", "reflect", "reflect-even")
@@ -70,8 +70,9 @@ class WindowAxis:
     def valid_counts(self) -> np.ndarray:
         """For each window, how many of its taps lie inside the up-scaled extent (int64, one per window)."""
         starts = np.arange(self.downscaled) * self.stride - self.before
-        where = starts[:, None] + np.arange(self.size) * self.dilation
-        return ((where >= 0) & (where < self.upscaled)).sum(axis=1)
+        first = np.clip(-(starts // self.dilation), 0, self.size)
+        beyond = np.clip(-((starts - self.upscaled) // self.dilation), 0, self.size)
+        return np.maximum(beyond - first, 0)
 
 
 Axes = tuple[WindowAxis, ...]
@@ -92,6 +93,10 @@ def _arguments(attrs: Attrs, size: Sequence[int], first: int) -> Iterator[Argume
     dilation = integers(attrs, "dilation", (count, 0), per)
     require_positive(stride, "stride")
     require_positive(dilation, "dilation")
+    for p in padding:
+        far = max(map(abs, p))
+        much = f"at most {MAX_VOLUME} elements are allowed"
+        require(far <= MAX_VOLUME, f"padding = {shape_text(padding)} contains {far}; {much}")
     ones = (1,) * count
     return zip(size, padding or (None,) * count, stride or ones, dilation or ones, strict=True)
 
@@ -158,7 +163,8 @@ def _range_text(low: int, high: int) -> str:
 
 def check_bordered(extents: Sequence[int], reaches: Sequence[Padding]) -> None:
     """Raise InvalidModelError if ``extents`` with a border of ``reaches`` would be absurdly large."""
-    tensor(DType.F32, [max(1, e + sum(r)) for e, r in zip(extents, reaches, strict=True)], "the padded input")
+    wide = [e + max(p, 0) + max(q, 0) for e, (p, q) in zip(extents, reaches, strict=True)]
+    tensor(DType.F32, wide, "the padded input")
 
 
 # ---- the NumPy meaning
@@ -204,8 +210,8 @@ def windows(x: np.ndarray, axes: Axes) -> np.ndarray:
         x,
         x.shape[:first] + tuple(a.downscaled for a in axes) + tuple(a.size for a in axes),
         x.strides[:first]
-        + tuple(n * a.stride for n, a in zip(steps, axes, strict=True))
-        + tuple(n * a.dilation for n, a in zip(steps, axes, strict=True)),
+        + tuple(n * a.stride if a.downscaled > 1 else 0 for n, a in zip(steps, axes, strict=True))
+        + tuple(n * a.dilation if a.size > 1 else 0 for n, a in zip(steps, axes, strict=True)),
         writeable=False,
     )
 

@@ -75,12 +75,13 @@ def _reference_nearest_upsample(inputs: Arrays, attrs: Attrs) -> tuple[np.ndarra
     return (x,)
 
 
-def linear_positions(extent: int, factor: int, method: str) -> tuple[np.ndarray, np.ndarray]:
-    """For each output index, the input index j before it (int64, -1 to extent - 1) and the weight u of j + 1 (float64).
+def linear_positions(extent: int, factor: int, method: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """For each output index, or the first ``count``, the input index j before it (int64, -1 to extent - 1) and the
+    weight u of j + 1 (float64).
 
     They are the j(i) and u(i) of section 4.3.4, in exact integer arithmetic before the last division.
     """
-    i = np.arange(extent * factor)
+    i = np.arange(extent * factor if count is None else count)
     if method == "symmetric":
         numerator, denominator = 2 * i - factor + 1, 2 * factor
     elif method == "asymmetric":
@@ -150,7 +151,8 @@ def _weights(b: ProgramBuilder, u: np.ndarray, dtype: DType, rank: int, axis: in
 def _upsampled_axis(b: ProgramBuilder, x: View, axis: int, factor: int, method: str, border: str) -> View:
     """One dimension interpolated by the same ``factor`` weights everywhere: each weight has its phase of outputs."""
     extent, dtype = x.shape[axis], x.dtype
-    before, u = (a[:factor] for a in linear_positions(extent, factor, method))
+    b.reserve(3 * factor)
+    before, u = linear_positions(extent, factor, method, factor)
     wide = bordered_view(b, x, [(1, 1) if d == axis else (0, 0) for d in range(x.rank)], border)
     shape = tuple(n * factor if d == axis else n for d, n in enumerate(x.shape))
     output = b.new(shape, dtype, channels_last(x.rank))
@@ -168,6 +170,7 @@ def _upsampled_axis(b: ProgramBuilder, x: View, axis: int, factor: int, method: 
 def _aligned_axis(b: ProgramBuilder, x: View, axis: int, factor: int) -> View:
     """One dimension interpolated by weights that differ from output to output."""
     extent = x.shape[axis]
+    b.reserve(4 * extent * factor)
     before, u = linear_positions(extent, factor, "aligned")
     shape = tuple(n * factor if d == axis else n for d, n in enumerate(x.shape))
     order = channels_last(x.rank)

@@ -196,6 +196,7 @@ def _cells_view(b: ProgramBuilder, rois: View, axis: int, count: int) -> View:
     cells = const(count, DType.I64)
     begin = call("add", start, call("mul", arg(2, DType.I64), call("div", extent, cells)))
     stop = call("add", begin, call("div", call("add", extent, const(count - 1, DType.I64)), cells))
+    b.reserve(count)
     number = b.const(np.arange(count).reshape(1, count))
     bounds = b.new((rois.shape[0], count, 2), DType.I64)
     for k, expr in enumerate((begin, stop)):
@@ -205,6 +206,7 @@ def _cells_view(b: ProgramBuilder, rois: View, axis: int, count: int) -> View:
 
 def _single_cells(b: ProgramBuilder, regions: int, count: int) -> View:
     """Cells of one element each, in all regions: I64, (R, count, 2)."""
+    b.reserve(2 * count)
     cells = np.stack([np.arange(count), np.arange(1, count + 1)], -1)[None]
     return b.const(cells).broadcast_to((regions, count, 2))
 
@@ -224,6 +226,7 @@ def _lower_roi_pool(b: ProgramBuilder, op: Op, mode: str) -> None:
         flat = b.reshape(x, (x.shape[0], channels * math.prod(before), x.shape[2 + axis], rest))
         pooled = b.box_reduce(mode, flat, batch, bounds[axis], _single_cells(b, regions, rest))
         x = b.reshape(pooled, (regions, channels, *before, size[axis], *x.shape[3 + axis :]))
+        b.reserve(regions)
         batch = b.const(np.arange(regions))
     b.put(op.output, b.dense(x, channels_last(x.rank)))
 
@@ -256,6 +259,7 @@ def _samples(
     b: ProgramBuilder, rois: View, axis: int, extent: int, count: int, method: str
 ) -> tuple[tuple[View, View], View]:
     """Where samples lie along a dimension: the elements before and after (I64), and the weight of the latter."""
+    b.reserve(count)
     index = b.const(np.arange(count, dtype=np.float64).reshape(1, count))
     position = _position(extent, count, method, rois.dtype)
     before = cast(call("floor", position), DType.I64)

@@ -81,7 +81,7 @@ def _given(arrays: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, ...]
     raise ValueError("the values of external and variable tensors are given, not computed")
 
 
-_SMALL = 1 << 16
+_SMALL = 1 << 10
 """Elements up to which a constant of one repeated value is stored in full."""
 
 

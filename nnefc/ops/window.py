@@ -228,10 +228,23 @@ def reduce_windows(
 
 def averaged(b: ProgramBuilder, axes: Axes, border: str, dtype: DType) -> tuple[Expr, list[View]]:
     """The ``post`` that divides a sum by ``average_divisor``, and its extras."""
-    divisor = average_divisor(axes, border)
-    if (divisor == divisor.flat[0]).all():
-        return call("div", arg(0, dtype), const(float(divisor.flat[0]), dtype)), []
-    return call("div", arg(0, dtype), arg(1, dtype)), [b.const(divisor.astype(dtype.numpy))]
+    uniform = 1
+    divisor: Expr | None = None
+    extras: list[View] = []
+    for d, a in enumerate(axes):
+        b.reserve(a.downscaled if border == "ignore" else 1)
+        counts = a.valid_counts() if border == "ignore" else np.full(1, a.size)
+        if (counts == counts[0]).all():
+            uniform *= int(counts[0])
+            continue
+        extras.append(b.const(counts.astype(dtype.numpy).reshape([-1 if e == d else 1 for e in range(len(axes))])))
+        factor = arg(len(extras), dtype)
+        divisor = factor if divisor is None else call("mul", divisor, factor)
+    number = const(float(uniform), dtype)
+    divisor = number if divisor is None else divisor if uniform == 1 else call("mul", divisor, number)
+    if border == "ignore":
+        divisor = call("max", divisor, const(1.0, dtype))
+    return call("div", arg(0, dtype), divisor), extras
 
 
 def _input_windows(b: ProgramBuilder, op: Op, fill: float = 0.0) -> tuple[Axes, View, int]:
@@ -291,8 +304,9 @@ def _lower_max_pool_with_index(b: ProgramBuilder, op: Op) -> None:
     b.put(index, _index_of_maximum(b, seen, count))
 
 
-def _tap_numbers(sizes: Sequence[int]) -> np.ndarray:
+def _tap_numbers(b: ProgramBuilder, sizes: Sequence[int]) -> np.ndarray:
     """The row-major number of each place in a window (int64)."""
+    b.reserve(math.prod(sizes))
     return np.arange(math.prod(sizes), dtype=np.int64).reshape(tuple(sizes))
 
 
@@ -303,7 +317,7 @@ def _chosen(dtype: DType) -> Expr:
 
 def _lower_sample(b: ProgramBuilder, op: Op) -> None:
     axes, seen, count = _input_windows(b, op)
-    numbers = b.const(_tap_numbers((1,) * len(axes) + tuple(a.size for a in axes if a.size > 1)))
+    numbers = b.const(_tap_numbers(b, (1,) * len(axes) + tuple(a.size for a in axes if a.size > 1)))
     index = b.cast(b.view(op.inputs[1]), DType.I64)
     for _ in range(count):
         index = index.expand_dims(index.rank)
@@ -334,7 +348,7 @@ def _lower_desample(b: ProgramBuilder, op: Op) -> None:
     axes = unpool_axes(x.shape, op.attrs)
     plan = reverse_plan(axes, [(0, 0)] * x.rank)
     source, indices = plan.source(b, x, "constant"), plan.source(b, index, "constant", -1)
-    numbers = _tap_numbers([a.size for a in axes])
+    numbers = _tap_numbers(b, [a.size for a in axes])
     output = b.new([a.upscaled for a in axes], x.dtype, channels_last(x.rank))
     for phases in plan.combinations():
         target = phase_outputs(output, phases)
