@@ -155,11 +155,12 @@ def _scan(call: sequential.Scan, memory: Memory) -> None:
 
 def _sort(call: sequential.Sort, memory: Memory) -> None:
     x, k = array(call.x, memory), call.values.shape[-1]
+    key = x.astype(np.float32) if call.x.dtype is DType.BF16 else x
     if call.largest:
         # Reversed twice, a stable rising sort becomes a falling one in which equal elements come by index.
-        order = x.shape[-1] - 1 - np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+        order = x.shape[-1] - 1 - np.argsort(key[..., ::-1], axis=-1, kind="stable")[..., ::-1]
     else:
-        order = np.argsort(x, axis=-1, kind="stable")
+        order = np.argsort(key, axis=-1, kind="stable")
     _store(call.indices, memory, order[..., :k])
     _store(call.values, memory, np.take_along_axis(x, order[..., :k], -1))
 

@@ -21,7 +21,11 @@ from nnefc.ops import (
     resize,
     roi,
     roialign,
+    scan,
+    scatter,
     shape,
+    sort,
+    suppress,
     variables,
     window,
 )
@@ -41,7 +45,11 @@ __all__ = [
     "resize",
     "roi",
     "roialign",
+    "scan",
+    "scatter",
     "shape",
+    "sort",
+    "suppress",
     "variables",
     "window",
 ]

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import drawn
 import drawn_extension
+import drawn_sequential
 import drawn_windows
 import numpy as np
 import pytest
@@ -24,7 +25,12 @@ from nnefc.codegen.workers import compile_kernels
 from nnefc.ops.primitive import primitives
 from nnefc.passes import pipeline
 
-FAMILIES = {**drawn.families(), **drawn_windows.families(), **drawn_extension.families()}
+FAMILIES = {
+    **drawn.families(),
+    **drawn_windows.families(),
+    **drawn_extension.families(),
+    **drawn_sequential.families(),
+}
 TOLERANCE = {np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-12}
 """Of float results: relative to the element, plus a tenth of it relative to the largest element."""
 FEW = 3
