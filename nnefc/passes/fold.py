@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
+from nnefc.ir.expr import Expr
 from nnefc.ir.interpret import run_call
-from nnefc.ir.program import Call, Gather, Program
+from nnefc.ir.program import BoxReduce, Call, Gather, Program
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.view import Role, View
 
-MAX_ELEMENTS = 1 << 27
-"""Elements that all folded tensors of a Program may have together; what exceeds it is computed at run time."""
-MAX_WORK = 1 << 28
-"""Elementary operations that folding may take."""
+MAX_ELEMENTS = 1 << 25
+"""Elements that all folded tensors of a Program may have together, beside twice those of its constants."""
+MAX_WORK = 1 << 27
+"""Elementary operations that folding may take, beside eight for each element of the constants."""
+MAX_CALL_WORK = 1 << 25
+"""Elementary operations that one call may take to be folded, beside four for each element of what it reads."""
 SEQUENTIAL_WORK = 1 << 10
 """Elementary operations that an element counts as where NumPy takes one step of Python for each."""
 
@@ -22,7 +26,7 @@ SEQUENTIAL_WORK = 1 << 10
 def fold(program: Program) -> Program:
     """Calls whose operands are all constant are done now, in NumPy; their results become constants.
 
-    A buffer is folded only if all that write it can be. What would take more than MAX_ELEMENTS or MAX_WORK stays.
+    A buffer is folded only if all that write it can be. What would take too many elements or operations stays.
     """
     foldable = _foldable(program)
     if not foldable:
@@ -47,23 +51,37 @@ def _foldable(program: Program) -> set[str]:
     """The TEMP buffers that constants alone decide, within the limits."""
     found: set[str] = set()
     refused: set[str] = set()
-    elements = work = 0
+    stored = sum(a.size for a in program.constants.values())
+    room, budget = MAX_ELEMENTS + 2 * stored, MAX_WORK + 8 * stored
     for call in program.calls:
         names = {v.buffer.name for v in call.writes()}
         size = sum(v.buffer.size for v in call.writes() if v.buffer.name not in found)
         cost = _work(call)
-        fits = elements + size <= MAX_ELEMENTS and work + cost <= MAX_WORK and not _may_fail(call)
+        once = cost <= MAX_CALL_WORK + 4 * sum(v.buffer.size for v in call.reads())
+        fits = once and size <= room and cost <= budget and not _may_fail(call)
         if fits and _decided(call, found) and not names & refused:
-            elements, work = elements + size, work + cost
+            room, budget = room - size, budget - cost
             found |= names
         else:
             refused |= names
-    found -= refused
-    while True:
-        resting = {v.buffer.name for c in program.calls if not _decided(c, found) for v in c.writes()}
-        if not found & resting:
-            return found
-        found -= resting
+            found -= names
+    _drop_dependents(program, found)
+    return found
+
+
+def _drop_dependents(program: Program, found: set[str]) -> None:
+    """Take out what was found constant because of buffers that are not, some later call writing them."""
+    readers: dict[str, list[Call]] = {}
+    for call in program.calls:
+        for v in call.reads():
+            readers.setdefault(v.buffer.name, []).append(call)
+    lost = [v.buffer.name for c in program.calls if not _decided(c, found) for v in c.writes()]
+    found.difference_update(lost)
+    while lost:
+        for call in readers.get(lost.pop(), ()):
+            names = {v.buffer.name for v in call.writes()} & found
+            found -= names
+            lost += names
 
 
 def _decided(call: Call, found: set[str]) -> bool:
@@ -75,7 +93,24 @@ def _decided(call: Call, found: set[str]) -> bool:
 def _work(call: Call) -> int:
     """What a call costs in NumPy, in elementary operations."""
     elements = sum(v.volume for v in call.reads() + call.writes())
-    return elements * (SEQUENTIAL_WORK if isinstance(call, (Scatter, Scan, Sort, Suppress)) else 1)
+    if _is_sequential(call) or any(map(_steps, _expressions(call))):
+        return elements * SEQUENTIAL_WORK
+    return elements
+
+
+def _is_sequential(call: Call) -> bool:
+    batched = isinstance(call, Gather) and call.batch > 0
+    return batched or isinstance(call, (BoxReduce, Scatter, Scan, Sort, Suppress))
+
+
+def _expressions(call: Call) -> Iterator[Expr]:
+    for value in vars(call).values():
+        yield from (e for e in (value if isinstance(value, tuple) else (value,)) if isinstance(e, Expr))
+
+
+def _steps(expr: Expr) -> bool:
+    """Whether NumPy takes one step of Python for each element of an expression."""
+    return expr.op == "erf" or any(map(_steps, expr.args))
 
 
 def _may_fail(call: Call) -> bool:

@@ -249,7 +249,29 @@ def test_fold_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     b.output("y", b.map(call("exp", X), [b.const(np.zeros(8, np.float32))]))
     program = b.finish()
     assert len(fold(program).calls) == 1
-    monkeypatch.setattr("nnefc.passes.fold.MAX_ELEMENTS", 4)
+    monkeypatch.setattr("nnefc.passes.fold.MAX_CALL_WORK", -100)
+    assert fold(program) is program
+
+
+def test_fold_grows_no_more_than_its_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    b = ProgramBuilder("p")
+    b.output("y", b.map(call("exp", X), [b.const(np.zeros((1, 1), np.float32))], shape=(4, 4)))
+    program = b.finish()
+    assert len(fold(program).calls) == 1
+    monkeypatch.setattr("nnefc.passes.fold.MAX_ELEMENTS", 8)
+    assert fold(program) is program
+
+
+def test_fold_leaves_what_depends_on_a_buffer_written_in_part_at_run_time() -> None:
+    b = ProgramBuilder("p")
+    x = b.input("x", F, (1,))
+    joined = b.new((2,), F)
+    b.copy(b.const(np.ones(1, np.float32)), joined.slice(0, 0, 1))
+    early = b.map(call("exp", X), [joined.slice(0, 0, 1)])
+    b.copy(x, joined.slice(0, 1, 1))
+    b.output("early", b.map(call("neg", X), [early]))
+    b.output("late", b.map(call("neg", X), [joined]))
+    program = b.finish()
     assert fold(program) is program
 
 
