@@ -246,8 +246,10 @@ def _split_to_sequence(s: Scope, n: Node) -> Sequence[Any]:
             if step < 1:
                 raise s.invalid(f"split = {step} must be positive")
             lengths = [min(step, extent - start) for start in range(0, extent, step)]
-    if sum(lengths) != extent or any(length < 1 for length in lengths):
+    if sum(lengths) != extent or any(length < 0 for length in lengths):
         raise s.invalid(f"split = {lengths[:16]} does not divide the extent {extent}")
+    if isinstance(value, np.ndarray):
+        return [TensorList(tuple(np.split(value, np.cumsum(lengths[:-1]), axis)))]
     return [TensorList(tuple(s.op("split", [value], axis=axis, ratios=lengths)))]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 
 from nnefc.errors import InvalidModelError
-from nnefc.formats.onnx.model import Model, normal_domain
+from nnefc.formats.onnx.model import NEWEST, Model, normal_domain
 
 if TYPE_CHECKING:
     from nnefc.formats.onnx.nodes import Runner
@@ -33,21 +33,25 @@ def schema_body(
 ) -> onnx.FunctionProto | None:
     """The body that ONNX gives an operation, for a node with inputs of these types; None if it gives none.
 
-    Of the bodies written for several opsets, the newest that the model's opset has.
+    A body says itself which opset it is written in; of several, the newest that the model's opset has is taken.
     """
-    known = [v for v in schema.function_opset_versions if v <= version]
-    if known:
-        body = _parsed(schema.get_function_with_opset_version(max(known)))
+    if schema.function_opset_versions:
+        body = _parsed(schema.get_function_with_opset_version(_nearest(schema.function_opset_versions, version)))
         defaults = [a.default_value for a in schema.attributes.values() if a.default_value.type]
         body.attribute_proto.extend(d for d in defaults if d.name not in {a.name for a in body.attribute_proto})
         return body
-    known = [v for v in schema.context_dependent_function_opset_versions if v <= version]
-    if known:
+    if schema.context_dependent_function_opset_versions:
         data = schema.get_context_dependent_function_with_opset_version(
-            max(known), node.SerializeToString(), [t.SerializeToString() for t in types]
+            _nearest(schema.context_dependent_function_opset_versions, version),
+            node.SerializeToString(),
+            [t.SerializeToString() for t in types],
         )
         return _parsed(data) if data else None
     return None
+
+
+def _nearest(versions: Sequence[int], version: int) -> int:
+    return max((v for v in versions if v <= version), default=min(versions))
 
 
 def _parsed(data: bytes) -> onnx.FunctionProto:
@@ -66,7 +70,8 @@ def run(
             f"the function {function.name!r} takes {len(function.input)} inputs and makes {len(function.output)} "
             f"outputs, not {len(inputs)} and {len(node.output)}"
         )
-    opsets = {normal_domain(o.domain): o.version for o in function.opset_import} or dict(scope.opsets)
+    imported = {normal_domain(o.domain): o.version for o in function.opset_import}
+    opsets = {"": NEWEST, **scope.opsets, **imported}
     inner = runner.scope(None, opsets)
     for name, value in zip(function.input, inputs, strict=False):
         if value is not None:

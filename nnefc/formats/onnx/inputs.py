@@ -29,6 +29,7 @@ class Inputs:
         strict: bool = False,
     ):
         self.notes: list[str] = []
+        self._empty: dict[str, np.ndarray] = {}
         self._infos = {info.name: info for info in infos}
         if len(self._infos) != len(infos):
             raise InvalidModelError("two inputs have the same name")
@@ -60,8 +61,10 @@ class Inputs:
         return {name if name in self._infos else aliases.get(name, name): value for name, value in given.items()}
 
     def bound(self) -> dict[str, np.ndarray]:
-        """The inputs that are given as constants. Raises InvalidModelError for values of another type or shape."""
-        return {name: self._bound(name, np.asarray(array)) for name, array in self._constants.items()}
+        """The inputs that are given as constants, and after ``types`` those without elements. Raises InvalidModelError
+        for values of another type or shape."""
+        given = {name: self._bound(name, np.asarray(array)) for name, array in self._constants.items()}
+        return given | self._empty
 
     def _bound(self, name: str, array: np.ndarray) -> np.ndarray:
         declared, dtype = self._declared[name], _element(self._infos[name])
@@ -86,8 +89,12 @@ class Inputs:
         found: dict[str, TensorType] = {}
         free: list[str] = []
         for name in self._free:
-            shape = self._shape(name, free)
-            found[name] = TensorType(_element(self._infos[name]), shape)
+            dtype, shape = _element(self._infos[name]), self._shape(name, free)
+            if 0 in shape:
+                self._empty[name] = np.empty(shape, numpy_type(dtype))
+                self.notes.append(f"{name!r} has the shape {list(shape)}: without elements, it is no input")
+            else:
+                found[name] = TensorType(dtype, shape)
         if free:
             raise UnsupportedError(
                 f"these extents are free: {'; '.join(free)}; give them with --shape INPUT=N,... or, for all inputs, "
@@ -125,9 +132,7 @@ class Inputs:
                     self._symbols[dim] = 1
             if extent is None:
                 free.append(f"dimension {axis} of {name!r}" + (f" ({dim!r})" if isinstance(dim, str) else ""))
-            elif extent < 1:
-                raise UnsupportedError(f"the input {name!r} has the shape {_text(declared)}, without elements")
-            shape.append(extent or 1)
+            shape.append(1 if extent is None else extent)
         return tuple(shape)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from nnefc.errors import InvalidModelError, Location, NnefcError, UnsupportedError
-from nnefc.formats.onnx import attributes, functions
+from nnefc.formats.onnx import attributes, functions, legacy
 from nnefc.formats.onnx.builder import Builder
 from nnefc.formats.onnx.model import Model, normal_domain
 from nnefc.formats.onnx.registry import Anything, Node, TensorList, importers
@@ -117,6 +117,8 @@ class Runner:
         if entry is not None:
             if not entry.lists and not tensors(inputs):
                 raise InvalidModelError("an input is a sequence or an optional; the operation takes tensors")
+            if not domain and version <= legacy.LAST:
+                node = legacy.modern(scope, node)
             return self._import(scope, node)
         if schema is None:
             where = f"the domain {proto.domain!r}" if domain else "ONNX"
@@ -146,6 +148,8 @@ class Runner:
         names = outer.outputs if outer is not None else ("",)
         name, location = (outer.name, outer.location) if outer is not None else ("", None)
         schema = attributes.schema_of(op_type, domain, version)
+        if (domain, op_type) not in importers():
+            raise UnsupportedError(f"the operation {op_type!r} is not supported (opset {version})")
         padded = [*inputs, *[None] * attributes.padding(schema, len(inputs))]
         return list(self._import(scope, Node(op_type, domain, version, padded, attrs, names, name, location)))
 

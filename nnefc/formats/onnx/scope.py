@@ -130,6 +130,8 @@ class Scope:
         given: list[Any] = list(inputs) + [p.default for p in params[len(inputs) :]]
         full = self.builder.attributes(sig, attrs)
         operands = self._literals(params, given)
+        if any(isinstance(x, np.ndarray) and not x.size for x in operands):
+            return self._empty(kind, operands, full, sig.array_result)
         types = [x.type if isinstance(x, (Value, Literal)) else self.type(x) for x in operands]
         try:
             results = primitives()[kind].infer(types, full)
@@ -168,20 +170,27 @@ class Scope:
         self, kind: str, operands: Sequence[Imported | Literal], attrs: Any, results: Sequence[TensorType]
     ) -> tuple[np.ndarray, ...] | None:
         """The values of the results where all operands are known and it is quickly done, else None."""
-        arrays: list[np.ndarray] = []
-        for x in operands:
-            if isinstance(x, Value):
-                return None
-            arrays.append(np.asarray(x.value, numpy_type(x.dtype)) if isinstance(x, Literal) else x)
-        if any(t.volume > MAX_FOLDED for t in results):
+        arrays = _arrays(operands)
+        if arrays is None or any(t.volume > MAX_FOLDED for t in results):
             return None
         most = max((a.size for a in arrays), default=1)
         if kind in _COSTLY and most * results[0].volume > _MAX_WORK:
             return None
+        return self._computed(kind, arrays, attrs)
+
+    def _computed(self, kind: str, arrays: Sequence[np.ndarray], attrs: Any) -> tuple[np.ndarray, ...]:
         try:
             return tuple(np.asarray(r) for r in primitives()[kind].reference(arrays, attrs))
         except (ValueError, IndexError) as error:
             raise InvalidModelError(f"{kind}: {error}") from error
+
+    def _empty(self, kind: str, operands: Sequence[Imported | Literal], attrs: Any, several: bool) -> Any:
+        """The result of an operation on a tensor without elements, which no Graph has: computed at once, or refused."""
+        arrays = _arrays(operands)
+        if arrays is None:
+            raise UnsupportedError(f"{kind}: an operand has no elements, and others are computed")
+        results = self._computed(kind, arrays, attrs)
+        return results if several or len(results) != 1 else results[0]
 
     # ---- shorthands
 
@@ -227,6 +236,13 @@ class Scope:
 
 def _item(spec: ast.TypeSpec) -> ast.TypeSpec | None:
     return spec.item if isinstance(spec, ast.ArraySpec) else spec
+
+
+def _arrays(operands: Sequence[Imported | Literal]) -> list[np.ndarray] | None:
+    """The operands as arrays, or None if one is computed."""
+    arrays = [np.asarray(x.value, numpy_type(x.dtype)) if isinstance(x, Literal) else x for x in operands]
+    known = [a for a in arrays if isinstance(a, np.ndarray)]
+    return known if len(known) == len(arrays) else None
 
 
 def _literal(value: Any, dtype: DType | None) -> Literal:
