@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NnefcError as error:
         return _fail(args, error, str(error), error.exit_code)
     except MemoryError as error:
-        return _fail(args, error, "error: out of memory", EXIT_UNSUPPORTED)
+        return _fail(args, error, f"error: {error}" if error.args else "error: out of memory", EXIT_UNSUPPORTED)
     except OSError as error:
         return _fail(args, error, f"error: {error}", EXIT_UNSUPPORTED)
     except Exception as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from nnefc.cli.data import npz_names, read_npy, read_npz, write_npz
 from nnefc.errors import InvalidModelError
 from nnefc.ir.types import DType, TensorType
 from nnefc.runtime import Model, Port
+from nnefc.runtime.memory import available_memory, require_memory
 
 NAME = "run"
 HELP = "feed a model and print or store its answers"
@@ -58,9 +61,12 @@ def configure(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Call the model once and print or store what it answers; 1 if that is not what was expected."""
     call, inputs, outputs = _callable(args)
+    sizes = sum(t.volume * t.dtype.size for t in (*inputs.values(), *outputs.values()))
+    require_memory(sizes, "the inputs and outputs")
     arrays = _inputs(args, inputs)
     try:
-        answers = call(arrays)
+        with _within_memory() if args.reference else nullcontext():
+            answers = call(arrays)
     except ValueError as error:
         raise InvalidModelError(f"the model cannot work on these inputs: {error}") from error
     report: dict[str, Any] = {"outputs": {name: _summary(array) for name, array in answers.items()}}
@@ -78,6 +84,20 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(c["equal"] for c in report.get("compared", {}).values()) else 1
 
 
+@contextmanager
+def _within_memory() -> Iterator[None]:
+    """Allocations beyond what the system has fail with MemoryError, where the system itself would end the process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm", encoding="ascii") as file:
+        taken = int(file.read().split()[0]) * resource.getpagesize()
+    limit = taken + available_memory()
+    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(soft, limit), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     """A function from named inputs to named outputs, and the types of both."""
     from nnefc import api
@@ -86,12 +106,15 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
         if args.reference or args.shapes:
             raise UsageError("--reference and --shape need the model itself, not a compiled folder")
         model = api.load_compiled(args.model, threads=args.threads)
+        model.require_memory()
         return _named(model), _types(model.inputs), _types(model.outputs)
     graph, _ = read_model(args)
     inputs, outputs = ({v.name: v.type for v in values} for values in (graph.inputs, graph.outputs))
     if args.reference:
         return lambda arrays: api.evaluate(graph, arrays), inputs, outputs
-    return _named(api.compile(graph, threads=args.threads)), inputs, outputs
+    compiled = api.compile(graph, threads=args.threads)
+    compiled.require_memory()
+    return _named(compiled), inputs, outputs
 
 
 def _named(model: Model) -> Call:

@@ -51,6 +51,34 @@ def aligned(nbytes: int) -> np.ndarray:
     return block[start:][:nbytes]  # in two steps, since an empty slice begins where its array does
 
 
+LARGE_BYTES = 1 << 28
+"""What takes no more is allocated without asking how much the system has."""
+
+
+def available_memory() -> int:
+    """Bytes that this process could still take without disturbing others, as the system estimates them."""
+    numbers = {}
+    with open("/proc/meminfo", encoding="ascii") as file:
+        for line in file:
+            name, _, rest = line.partition(":")
+            numbers[name] = int(rest.split()[0]) * 1024
+    free = numbers.get("MemAvailable", 0) + numbers.get("SwapFree", 0)
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as most:
+            limit = most.read().strip()
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as now:
+            used = int(now.read())
+    except OSError:
+        return free
+    return free if limit == "max" else min(free, max(0, int(limit) - used))
+
+
+def require_memory(nbytes: int, purpose: str) -> None:
+    """Raise MemoryError, naming ``purpose``, if ``nbytes`` bytes are more than the system has."""
+    if nbytes > LARGE_BYTES and nbytes > (available := available_memory()):
+        raise MemoryError(f"{purpose} takes {nbytes} bytes of memory; {available} are available")
+
+
 def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two C-contiguous arrays share memory."""
     return bool(np.may_share_memory(a, b))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .memory import ALIGNMENT, Operand, Port, Slot, aligned, checked, overlap
+from .memory import ALIGNMENT, Operand, Port, Slot, aligned, checked, overlap, require_memory
 from .pool import Pool, available_cpus
 
 ERRORS = {1: "an index, read from an index tensor, is out of range"}
@@ -78,7 +78,8 @@ class Model:
         ``out`` is an array to write a single output to, or a dict of arrays by output name; those arrays are returned.
         They must be C-contiguous, aligned and writable, and overlap neither inputs nor each other. Raises TypeError or
         ValueError for wrong arguments before anything runs, and ValueError for data that the model cannot work on, such
-        as an index out of range (the state is then what the run made of it: ``reset`` it).
+        as an index out of range (the state is then what the run made of it: ``reset`` it), and MemoryError if a call
+        takes more memory than the system has.
         """
         if named or len(arrays) != len(self.inputs):
             arrays = self._bind(arrays, named)
@@ -175,8 +176,14 @@ class Model:
         if torn:
             self.reset()
 
+    def require_memory(self) -> None:
+        """Raise MemoryError if a call, with its inputs and outputs, takes more memory than the system has."""
+        ports = sum(port.nbytes for port in self.inputs + self.outputs)
+        require_memory(self._code.arena_size + ports, f"a call of {self.name}")
+
     def _new_slot(self) -> Slot:
         code = self._code
+        require_memory(code.arena_size + sum(port.nbytes for port in self.outputs), f"a call of {self.name}")
         weights = code.weights.ctypes.data
         assert weights % ALIGNMENT == 0
         return Slot(self.inputs, self.outputs, weights, self._state.ctypes.data, code.arena_size)

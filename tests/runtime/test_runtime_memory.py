@@ -1,0 +1,42 @@
+"""Memory is asked for before it is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nnefc
+from nnefc.formats.nnef import parse_graph
+from nnefc.runtime import memory
+
+HUGE = """version 1.0;
+graph G(x) -> (y)
+{
+    x = external<scalar>(shape = [1,1,1,1]);
+    t = tile(x, repeats = [1,1,65536,65536]);
+    s = softmax(t, axes = [2]);
+    y = sum_reduce(s, axes = [2,3]);
+}
+"""
+
+
+def test_available_memory_is_less_than_the_machine_has() -> None:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        total = int(file.readline().split()[1]) * 1024
+    assert 0 < memory.available_memory() < total + (1 << 40)
+
+
+def test_what_is_there_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_memory", lambda: 1 << 30)
+    memory.require_memory(1 << 30, "it")
+    with pytest.raises(MemoryError, match=f"it takes {(1 << 30) + 1} bytes of memory; {1 << 30} are available"):
+        memory.require_memory((1 << 30) + 1, "it")
+
+
+def test_a_call_that_needs_more_than_there_is_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nnefc.compile(parse_graph(HUGE))
+    monkeypatch.setattr(memory, "available_memory", lambda: 1 << 30)
+    with pytest.raises(MemoryError, match="a call of G takes"):
+        model(np.ones((1, 1, 1, 1), np.float32))
+    with pytest.raises(MemoryError, match="a call of G takes"):
+        model.require_memory()
