@@ -1,7 +1,7 @@
 """grid_sample: a tensor sampled at given positions (spatial transformer networks, Jaderberg et al., 2015).
 
-Positions, paddings and weights are those of GridSample in ONNX (operator version 22): coordinates from -1 to 1 for any
-number of spatial dimensions, the last dimension first.
+Positions, paddings and weights are those of GridSample in ONNX (operator version 22), for one to three spatial
+dimensions, the last dimension first. Coordinates go from -1 to 1, or are elements where they are not ``normalized``.
 """
 
 from __future__ import annotations
@@ -74,8 +74,10 @@ def _cubic_weights(u: np.ndarray) -> list[np.ndarray]:
 
 def _axis_taps(position: np.ndarray, extent: int, attrs: Attrs) -> list[tuple[np.ndarray, np.ndarray]]:
     """The taps along one dimension: indices inside the extent, and weights (0 for a padding of zeros)."""
-    align, method, padding = attrs["align_corners"], attrs["method"], attrs["padding"]
-    x = (position + 1) / 2 * (extent - 1) if align else ((position + 1) * extent - 1) / 2
+    method, padding, x = attrs["method"], attrs["padding"], position
+    if attrs["normalized"]:
+        align = attrs["align_corners"]
+        x = (position + 1) / 2 * (extent - 1) if align else ((position + 1) * extent - 1) / 2
     x = np.clip(np.nan_to_num(x, nan=-1.0), -1e9, 1e9)
     low, high = _bounds(extent, attrs)
     if method == "nearest":
@@ -155,7 +157,9 @@ def _reflected_expr(x: Expr, low: float, high: float) -> Expr:
 def _position_expr(position: Expr, extent: int, attrs: Attrs) -> Expr:
     """Where a coordinate lies, in elements, its padding applied."""
     one = _number(position, 1.0)
-    if attrs["align_corners"]:
+    if not attrs["normalized"]:
+        x = position
+    elif attrs["align_corners"]:
         x = call(
             "mul", call("div", call("add", position, one), _number(position, 2.0)), _number(position, extent - 1.0)
         )

@@ -111,3 +111,42 @@ def _col2im(s: Scope, n: Node) -> Sequence[Imported]:
         output_shape=[batch * columns // volume, 1, *image],
     )
     return (s.reshape(result, (batch, columns // volume, *image)),)
+
+
+@importer("DeformConv")
+def _deform_conv(s: Scope, n: Node) -> Sequence[Imported]:
+    """Bilinear samples of every tap of every window, then a matrix product. Two spatial dimensions."""
+    x, w, offset, bias, mask = n.need(0), n.need(1), n.need(2), n.input(3), n.input(4)
+    if s.rank(x) != 4:
+        raise s.unsupported("only two spatial dimensions are supported")
+    batch, channel_count, *extents = s.shape(x)
+    filters, inner, *kernel = s.shape(w)
+    win = windows(n, 2, kernel)
+    groups, shared, taps = _groups(n), int(n.attr("offset_group", 1)), math.prod(kernel)
+    require(inner * groups == channel_count, f"{groups} groups of {inner} channels are not {channel_count}")
+    require(shared > 0 and channel_count % shared == 0, f"offset_group = {shared} must divide the channels")
+    grid = s.shape(offset)[2:]
+    pixels = math.prod(grid)
+    require(s.shape(offset)[1] == shared * taps * 2, f"offset has the shape {s.shape(offset)}")
+    parts = s.transpose(s.reshape(offset, (batch * shared, taps, 2, pixels)), (0, 1, 3, 2))
+    starts = [
+        np.arange(g) * stride - p for g, stride, (p, _) in zip(grid, win.strides, win.padding(extents), strict=True)
+    ]
+    inside = [np.arange(k) * d for k, d in zip(kernel, win.dilations, strict=True)]
+    rows, columns = (np.add.outer(a, b) for a, b in zip(inside, starts, strict=True))
+    base = np.stack(np.broadcast_arrays(rows[:, None, :, None], columns[None, :, None, :]), -1)
+    place = s.op("add", [parts, base.reshape(1, taps, pixels, 2).astype(s.dtype(x).numpy)])
+    sampled = s.op(
+        "grid_sample",
+        [
+            s.reshape(x, (batch * shared, channel_count // shared, *extents)),
+            s.op("gather", [place, np.array([1, 0])], axis=3),
+        ],
+        normalized=False,
+    )
+    if mask is not None:
+        sampled = s.op("mul", [sampled, s.reshape(mask, (batch * shared, 1, taps, pixels))])
+    columns_ = s.reshape(sampled, (batch, groups, inner * taps, pixels))
+    result = s.op("matmul", [s.reshape(w, (1, groups, filters // groups, inner * taps)), columns_])
+    result = s.reshape(result, (batch, filters, *grid))
+    return (result if bias is None else s.op("add", [result, channels(s, bias)]),)

@@ -90,3 +90,31 @@ def _sampling_rate(s: Scope, n: Node, placed: Imported, size: Sequence[int], hal
     if len(rates) != 1:
         s.unsupported("sampling_ratio = 0 gives these regions different numbers of samples")
     return [int(rates[0][0]), int(rates[0][1])]
+
+
+@importer("NonMaxSuppression")
+def _non_max_suppression(s: Scope, n: Node) -> Sequence[Imported]:
+    """The exact rows where boxes and scores are known, else as many rows as there may be; -1 fills what is not used."""
+    boxes, scores = n.need(0), n.need(1)
+    limits = []
+    for index, name in ((2, "max_output_boxes_per_class"), (3, "iou_threshold"), (4, "score_threshold")):
+        given = n.input(index)
+        limits.append(None if given is None else s.known(given, name).reshape(-1)[0])
+    most = int(limits[0]) if limits[0] is not None else 0
+    if most <= 0:
+        raise s.unsupported("max_output_boxes_per_class = 0 gives an empty tensor, which is not supported")
+    lowest = float(np.finfo(s.dtype(scores).numpy).min)
+    indices, count = s.op(
+        "non_max_suppression",
+        [boxes, scores],
+        max_output=min(most, s.shape(scores)[2]),
+        iou_threshold=float(limits[1] or 0.0),
+        score_threshold=lowest if limits[2] is None else float(limits[2]),
+        center=bool(n.attr("center_point_box", 0)),
+    )
+    if isinstance(indices, np.ndarray) and isinstance(count, np.ndarray):
+        return (indices[: int(count[0])],)
+    s.builder.notes.append(
+        f"NonMaxSuppression: the result has {s.shape(indices)[0]} rows, the most there may be; -1 fills unused ones"
+    )
+    return (indices,)

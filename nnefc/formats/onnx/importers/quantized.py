@@ -1,0 +1,200 @@
+"""Quantized operations: QuantizeLinear and its like (operators of ai.onnx).
+
+Integers are exact: products are computed in F64, which holds every sum of fewer than 2**21 products of two 16-bit
+numbers. Quotients and requantization are computed in F32, those of half precision too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnefc.formats.onnx.importers.conv import convolved
+from nnefc.formats.onnx.registry import Imported, Node, importer
+from nnefc.formats.onnx.scope import Scope
+from nnefc.formats.onnx.tensors import DTYPES
+from nnefc.ir.types import DType
+from nnefc.ops.primitive import require
+
+_CODES = (DType.U8, DType.I8, DType.U16, DType.I16)
+
+
+def _axis(s: Scope, n: Node, x: Imported) -> int:
+    rank, axis = s.rank(x), int(n.attr("axis", 1))
+    require(rank == 0 or -rank <= axis < rank or not s.rank(n.need(1)), f"axis = {axis} is out of range for {rank}")
+    return axis % rank if rank else 0
+
+
+def _parameter(s: Scope, n: Node, value: Imported, x: Imported) -> Imported:
+    """A scale or zero point in a shape that broadcasts from the first dimension: one for all, per axis or per block."""
+    shape, rank, block = s.shape(value), s.rank(x), int(n.attr("block_size", 0))
+    if math.prod(shape) == 1 and len(shape) <= 1:
+        return s.reshape(value, ())
+    axis = _axis(s, n, x)
+    if len(shape) == 1 and not block:
+        require(
+            shape[0] == s.shape(x)[axis], f"{shape[0]} parameters are given for {s.shape(x)[axis]} items of axis {axis}"
+        )
+        return s.reshape(value, (1,) * axis + shape)
+    require(block > 0 and len(shape) == rank, f"the parameters have the shape {list(shape)}")
+    extent = s.shape(x)[axis]
+    require(-(-extent // block) == shape[axis], f"block_size = {block} does not give {shape[axis]} blocks of {extent}")
+    places = np.minimum(np.arange(extent) // block, shape[axis] - 1)
+    return s.op("gather", [value, places], axis=axis)
+
+
+def _limits(dtype: DType) -> tuple[int, int]:
+    info = np.iinfo(dtype.numpy)
+    return int(info.min), int(info.max)
+
+
+def _codes(s: Scope, scaled: Imported, zero: Imported | None, dtype: DType) -> Imported:
+    """Rounded half to even, moved by the zero point and saturated."""
+    y = s.op("round_even", [scaled])
+    if zero is not None:
+        y = s.op("add", [y, s.cast(zero, s.dtype(scaled))])
+    low, high = _limits(dtype)
+    return s.cast(s.op("clamp", [y, float(low), float(high)]), dtype)
+
+
+def _code_type(s: Scope, n: Node, zero: Imported | None) -> DType:
+    wanted = int(n.attr("output_dtype", 0))
+    dtype = s.dtype(zero) if zero is not None else DTYPES.get(wanted) if wanted else DType.U8
+    if dtype not in _CODES:
+        raise s.unsupported("codes of this type are not supported; they must be 8 or 16-bit integers")
+    return dtype
+
+
+@importer("QuantizeLinear")
+def _quantize(s: Scope, n: Node) -> Sequence[Imported]:
+    x, scale, zero = n.need(0), n.need(1), n.input(2)
+    dtype = _code_type(s, n, zero)
+    wide = DType.F64 if s.dtype(x) is DType.F64 else DType.F32
+    factor = s.cast(_parameter(s, n, scale, x), wide)
+    quotient = s.op("div", [s.cast(x, wide), factor])
+    return (_codes(s, quotient, None if zero is None else _parameter(s, n, zero, x), dtype),)
+
+
+@importer("DequantizeLinear")
+def _dequantize(s: Scope, n: Node) -> Sequence[Imported]:
+    x, scale, zero = n.need(0), n.need(1), n.input(2)
+    if s.dtype(x).kind not in "iu":
+        raise s.unsupported("only integers are dequantized")
+    wanted = int(n.attr("output_dtype", 0))
+    dtype = DTYPES.get(wanted, DType.F32) if wanted else s.dtype(scale)
+    wide = DType.F64 if dtype is DType.F64 else DType.F32
+    if zero is None or s.dtype(x) is DType.I32:
+        codes = s.cast(x, wide)
+        if zero is not None:
+            codes = s.cast(s.op("sub", [x, _parameter(s, n, zero, x)]), wide)
+    else:
+        codes = s.op("sub", [s.cast(x, wide), s.cast(_parameter(s, n, zero, x), wide)])
+    result = s.op("mul", [codes, s.cast(_parameter(s, n, scale, x), wide)])
+    return (s.cast(result, dtype),)
+
+
+@importer("DynamicQuantizeLinear")
+def _dynamic(s: Scope, n: Node) -> Sequence[Imported]:
+    """Unsigned 8-bit codes over the range of the data, which is made to hold 0."""
+    x = n.need(0)
+    axes = list(range(s.rank(x)))
+    high = s.op("max", [s.reshape(s.op("max_reduce", [x], axes=axes), ()), 0.0])
+    low = s.op("min", [s.reshape(s.op("min_reduce", [x], axes=axes), ()), 0.0])
+    scale = s.op("div", [s.op("sub", [high, low]), 255.0])
+    scale = s.op("select", [s.op("eq", [scale, 0.0]), 1.0, scale])
+    zero = s.op("round_even", [s.op("clamp", [s.op("div", [s.op("neg", [low]), scale]), 0.0, 255.0])])
+    codes = _codes(s, s.op("div", [x, scale]), zero, DType.U8)
+    return codes, scale, s.cast(zero, DType.U8)
+
+
+# ---- exact products of integers
+
+
+def _centred(s: Scope, x: Imported, zero: Imported | None) -> Imported:
+    """Codes less their zero point, as F64."""
+    wide = s.cast(x, DType.F64)
+    return wide if zero is None else s.op("sub", [wide, s.cast(zero, DType.F64)])
+
+
+def _rows(s: Scope, value: Imported | None, rank: int) -> Imported | None:
+    """A parameter per row of the left matrix: one number, (M), or a batch of columns (..., M, 1)."""
+    if value is None or s.rank(value) == 0:
+        return value
+    shape = s.shape(value)
+    if math.prod(shape) == 1:
+        return s.reshape(value, ())
+    return s.reshape(value, (1,) * (rank - 2) + (shape[0], 1)) if len(shape) == 1 else s.lead(value, rank)
+
+
+def _columns(s: Scope, value: Imported | None, rank: int) -> Imported | None:
+    """A parameter per column of the right matrix: one number, (N), or a batch of rows (..., 1, N)."""
+    if value is None or s.rank(value) == 0:
+        return value
+    return s.reshape(value, ()) if math.prod(s.shape(value)) == 1 else s.lead(value, rank)
+
+
+def _product(s: Scope, a: Imported, b: Imported) -> Imported:
+    """The matrix product as ONNX defines it, by its own importer."""
+    return s.call("MatMul", [a, b])[0]
+
+
+@importer("MatMulInteger")
+def _mat_mul_integer(s: Scope, n: Node) -> Sequence[Imported]:
+    a, b = n.need(0), n.need(1)
+    left = _centred(s, a, _rows(s, n.input(2), s.rank(a)))
+    right = _centred(s, b, _columns(s, n.input(3), s.rank(b)))
+    return (s.cast(_product(s, left, right), DType.I32),)
+
+
+@importer("QLinearMatMul")
+def _qlinear_mat_mul(s: Scope, n: Node) -> Sequence[Imported]:
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (n.need(i) for i in range(8))
+    rank = max(s.rank(a), s.rank(b))
+    left = _centred(s, a, _rows(s, a_zero, s.rank(a)))
+    right = _centred(s, b, _columns(s, b_zero, s.rank(b)))
+    total = _product(s, left, right)
+    left_scale, right_scale = _rows(s, a_scale, rank), _columns(s, b_scale, rank)
+    assert left_scale is not None and right_scale is not None
+    return (_requantized(s, total, left_scale, right_scale, _rows(s, y_scale, rank), _rows(s, y_zero, rank), y_zero),)
+
+
+def _requantized(
+    s: Scope, total: Imported, a: Imported, b: Imported, y: Imported | None, zero: Imported | None, like: Imported
+) -> Imported:
+    """The exact sums times a * b / y, in F32, as codes of the type of ``like``."""
+    assert y is not None
+    a, b, y = (s.cast(v, DType.F32) for v in (a, b, y))
+    factor = s.op("div", [s.op("mul", [a, b]), y])
+    return _codes(s, s.op("mul", [s.cast(total, DType.F32), factor]), zero, s.dtype(like))
+
+
+def _per_channel(s: Scope, value: Imported | None, rank: int, axis: int) -> Imported | None:
+    """A parameter of a filter: one number, or one per output channel along ``axis``."""
+    if value is None or math.prod(s.shape(value)) == 1:
+        return None if value is None else s.reshape(value, ())
+    return s.reshape(value, (1,) * axis + (s.shape(value)[0],) + (1,) * (rank - 1 - axis))
+
+
+@importer("ConvInteger")
+def _conv_integer(s: Scope, n: Node) -> Sequence[Imported]:
+    x, w = n.need(0), n.need(1)
+    left = _centred(s, x, _per_channel(s, n.input(2), s.rank(x), 0))
+    right = _centred(s, w, _per_channel(s, n.input(3), s.rank(w), 0))
+    return (s.cast(convolved(s, n, left, right, 0.0), DType.I32),)
+
+
+@importer("QLinearConv")
+def _qlinear_conv(s: Scope, n: Node) -> Sequence[Imported]:
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (n.need(i) for i in range(8))
+    rank, bias = s.rank(x), n.input(8)
+    left = _centred(s, x, s.reshape(x_zero, ()))
+    right = _centred(s, w, _per_channel(s, w_zero, rank, 0))
+    offset: Imported | float = 0.0
+    if bias is not None:
+        offset = s.cast(s.reshape(bias, (1, math.prod(s.shape(bias)))), DType.F64)
+    total = convolved(s, n, left, right, offset)
+    filter_scale = _per_channel(s, w_scale, rank, 1)
+    assert filter_scale is not None
+    parameters = [s.reshape(v, ()) for v in (x_scale, y_scale, y_zero)]
+    return (_requantized(s, total, parameters[0], filter_scale, parameters[1], parameters[2], y_zero),)
