@@ -11,7 +11,7 @@ import numpy as np
 
 from nnefc.codegen.pack import pack
 from nnefc.codegen.select import Choice, select
-from nnefc.codegen.spec import Barrier, Launch, LaunchPlan, Pointer, Space
+from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space
 from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
@@ -34,6 +34,9 @@ MANY_BUFFERS = 2048
 MAX_WORK = 1 << 50
 """Elements that the kernels of a Program may touch in one call."""
 
+MAX_KERNELS = 1 << 12
+"""Kernel instances that a Program may need."""
+
 Range = tuple[Space, int, int, int]
 """A space, its number, and the bytes from and to which a view reaches."""
 
@@ -46,13 +49,18 @@ def plan(program: Program, target: Target) -> LaunchPlan:
 def schedule(program: Program, target: Target) -> LaunchPlan:
     """The launches of a packed Program, in order, and the memory that they work in.
 
-    Raises UnsupportedError for one that needs more than MAX_MEMORY bytes or MAX_WORK elements."""
+    Raises UnsupportedError for one that needs more than MAX_MEMORY, MAX_WORK or MAX_KERNELS."""
     placement = _place(program)
     steps: list[Launch | Barrier] = []
     hazards = _Hazards()
     total = 0
+    specs: set[KernelSpec] = set()
     for call in program.calls:
         choice = select(call, target)
+        specs.add(choice.spec)
+        if len(specs) > MAX_KERNELS:
+            message = f"the network needs more than {MAX_KERNELS} different kernels; so many are not supported"
+            raise UnsupportedError(message).at(call.origin.location)
         work = sum(v.volume for v in call.reads() + call.writes())
         total += work
         if total > MAX_WORK:
