@@ -47,8 +47,12 @@ def load(
 
 
 def save(graph: Graph, path: Path) -> None:
-    """Write a network as NNEF: an archive if the name ends like one, else a folder. Raises UnsupportedError for what
-    NNEF cannot say and OSError."""
+    """Write a network: as ONNX if the name ends in ``.onnx``, else as NNEF, an archive if the name ends like one, else
+    a folder. Raises UnsupportedError for what the format cannot say and OSError."""
+    if os.fspath(path).lower().endswith(".onnx"):
+        from nnefc.formats.onnx import save as write_onnx
+
+        return write_onnx(graph, path)
     from nnefc.formats.nnef import save as write
 
     write(graph, path)

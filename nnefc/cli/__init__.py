@@ -10,12 +10,12 @@ import traceback
 from collections.abc import Sequence
 
 from nnefc import __version__
-from nnefc.cli import compiling, ops, running, show, validate
+from nnefc.cli import compare, compiling, convert, inspect, ops, running, show, validate
 from nnefc.cli.common import UsageError, emit, error_text
 from nnefc.errors import NnefcError
 
 EXIT_USAGE, EXIT_UNSUPPORTED, EXIT_FAULT, EXIT_INTERRUPT, EXIT_PIPE = 2, 4, 5, 130, 141
-COMMANDS = (validate, show, compiling, running, ops)
+COMMANDS = (validate, show, inspect, convert, compiling, running, compare, ops)
 
 DESCRIPTION = "Compile NNEF neural networks to machine code, ahead of time."
 EPILOG = """\

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from nnefc.cli.common import UsageError, add_model, add_threads, emit, is_compiled, positive, read_model
-from nnefc.cli.data import npz_names, read_npy, read_npz, write_npz
+from nnefc.cli.data import npz_names, read_npz, write_npz
+from nnefc.cli.inputs import add_inputs, given_inputs, listed
 from nnefc.errors import InvalidModelError
 from nnefc.ir.types import DType, TensorType
 from nnefc.runtime import Model, Port
 from nnefc.runtime.memory import available_memory, require_memory
+from nnefc.tools.compare import complete
 
 NAME = "run"
 HELP = "feed a model and print or store its answers"
@@ -32,14 +34,7 @@ LISTED = 4096
 def configure(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_model(command, compiled=True)
-    command.add_argument(
-        "--input",
-        metavar="NAME=FILE.npy",
-        action="append",
-        default=[],
-        dest="inputs",
-        help="an input; or FILE.npz alone, which holds inputs under their names; may be repeated",
-    )
+    add_inputs(command)
     command.add_argument("--random", metavar="SEED", type=int, help="fill the inputs not given with random numbers")
     command.add_argument("--output", metavar="FILE.npz", help="store the answers here")
     command.add_argument("--expect", metavar="FILE.npz", help="compare the answers with these; exit 1 if they differ")
@@ -133,35 +128,12 @@ def _types(ports: Sequence[Port]) -> Types:
 
 
 def _inputs(args: argparse.Namespace, types: Types) -> Arrays:
-    arrays: Arrays = {}
-    for text in args.inputs:
-        name, equals, path = text.partition("=")
-        if equals and name in types:
-            arrays[name] = read_npy(path, name, types[name])
-        elif not equals:
-            arrays |= read_npz(text, types)
-        else:
-            raise UsageError(f"the model has no input {name!r}; its inputs are {_listed(types)}")
+    arrays = given_inputs(args, types)
     missing = [name for name in types if name not in arrays]
-    if args.random is not None:
-        generator = np.random.default_rng(args.random)
-        arrays |= {name: _random(generator, types[name]) for name in missing}
-    elif missing:
-        wanted = _listed({name: types[name] for name in missing})
+    if missing and args.random is None:
+        wanted = listed({name: types[name] for name in missing})
         raise UsageError(f"no --input for {wanted}; --random SEED makes some up")
-    return {name: arrays[name] for name in types}
-
-
-def _listed(types: Types) -> str:
-    return ", ".join(f"{name}: {type_}" for name, type_ in types.items()) or "none"
-
-
-def _random(generator: np.random.Generator, type_: TensorType) -> np.ndarray:
-    """Normal floats, integers of 0..9, coins."""
-    shape, dtype = type_.extents, type_.dtype
-    if dtype.kind == "f":
-        return generator.standard_normal(shape).astype(dtype.numpy)
-    return generator.integers(0, 2 if dtype.kind == "b" else 10, shape).astype(dtype.numpy)
+    return complete(arrays, types, args.random or 0)
 
 
 def _summary(array: np.ndarray) -> dict[str, Any]:
@@ -179,7 +151,7 @@ def _compare(args: argparse.Namespace, answers: Arrays, types: Types) -> dict[st
     expected = read_npz(args.expect, {name: types[name] for name in answers})
     if not expected:
         held = ", ".join(npz_names(args.expect)) or "nothing"
-        raise UsageError(f"{args.expect} holds {held}; the answers are {_listed(types)}")
+        raise UsageError(f"{args.expect} holds {held}; the answers are {listed(types)}")
     return {name: _difference(answers[name], array, args) for name, array in expected.items()}
 
 

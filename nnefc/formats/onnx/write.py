@@ -50,6 +50,16 @@ class _Export:
         return self.made[operand.name]
 
 
+def opsets() -> tuple[int, int]:
+    """The oldest and the newest opset that can be written."""
+    return OLDEST_OPSET, onnx.defs.onnx_opset_version()
+
+
+def default_opset() -> int:
+    """The opset of a model for which none is asked."""
+    return min(OPSET, onnx.defs.onnx_opset_version())
+
+
 def to_model(graph: Graph, *, opset: int | None = None, notes: list[str] | None = None) -> onnx.ModelProto:
     """The ONNX model of a graph; values keep their names.
 
@@ -98,10 +108,10 @@ def save(
 
 def _model(graph: Graph, opset: int | None, notes: list[str]) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """The model without its initialisers, and these."""
-    newest = onnx.defs.onnx_opset_version()
-    opset = min(OPSET, newest) if opset is None else opset
-    if not OLDEST_OPSET <= opset <= newest:
-        raise ValueError(f"opset {opset} cannot be written; it must be {OLDEST_OPSET} to {newest}")
+    oldest, newest = opsets()
+    opset = default_opset() if opset is None else opset
+    if not oldest <= opset <= newest:
+        raise ValueError(f"opset {opset} cannot be written; it must be {oldest} to {newest}")
     verify(graph)
     export = _Export(graph, Emitter(graph), notes)
     e = export.emitter

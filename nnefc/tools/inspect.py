@@ -1,0 +1,171 @@
+"""What a model is made of, what it costs to compute and what memory it takes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nnefc.api import Path as PathLike
+from nnefc.api import Shapes, load
+from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.ir.graph import Graph, Tensor, Value
+from nnefc.ir.program import Call, Contract, Program, Reduce
+from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role
+
+SOURCES = ("external", "variable", "constant")
+"""Operations that compute nothing."""
+
+
+def inspect(
+    model: PathLike | Graph,
+    *,
+    shapes: Shapes | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """A record of a model, for a path (read by :func:`nnefc.load`) or a Graph; ready for JSON.
+
+    * ``name``, ``format`` (nnef, onnx or graph), ``inputs``, ``outputs`` (each name, dtype, shape), ``notes``
+    * ``operations``: number by kind, the most frequent first; ``tensors``: number of computed ones by dtype
+    * ``parameters``: stored elements; ``parameter_bytes``: as stored
+    * ``macs``: multiplications that are summed up (products, convolutions) in one call, as lowered; None if not known
+    * ``activations``: bytes; ``sum`` of all computed tensors, ``arena`` that a compiled call works in on this machine,
+      ``live`` what is alive at the busiest moment, below which no placement can go
+    * ``free_dimensions``: input -> {dimension: symbol} that the file leaves open; ``opset``, ``ir_version``,
+      ``producer`` of ONNX
+    * ``extensions`` that the model needs as NNEF, ``plain`` if Khronos' alone, ``beyond``: the operations it has not
+    * ``quantization``: number of tensors with an encoding by algorithm and bits
+
+    Raises InvalidModelError and UnsupportedError.
+    """
+    from nnefc.tools.convert import nnef_extensions
+
+    notes: list[str] = []
+    about: dict[str, Any] = {"opset": None, "ir_version": None, "producer": None, "free": {}}
+    graph, format_ = model, "graph"
+    if not isinstance(graph, Graph):
+        format_ = "onnx" if os.fspath(graph).lower().endswith(".onnx") else "nnef"
+        if format_ == "onnx":
+            from nnefc.formats.onnx.facts import facts
+
+            about = facts(graph)
+        graph = load(graph, shapes=shapes, constants=constants, strict=strict, notes=notes)
+    extensions, beyond = nnef_extensions(graph)
+    return {
+        "name": graph.name,
+        "format": format_,
+        "inputs": _ports(graph.inputs),
+        "outputs": _ports(graph.outputs),
+        "operations": dict(Counter(op.kind for op in graph.ops if op.kind not in SOURCES).most_common()),
+        "tensors": dict(Counter(str(v.type.dtype) for v in _computed(graph)).most_common()),
+        "parameters": sum(t.data.size for t in graph.tensors.values()),
+        "parameter_bytes": sum(-(-t.data.size * t.bits // 8) for t in graph.tensors.values()),
+        **_cost(graph, notes),
+        "free_dimensions": about["free"],
+        "opset": about["opset"],
+        "ir_version": about["ir_version"],
+        "producer": about["producer"],
+        "extensions": list(extensions),
+        "plain": all(e.startswith("KHR_") for e in extensions),
+        "beyond": list(beyond),
+        "quantization": _quantization(graph),
+        "notes": notes,
+    }
+
+
+def _ports(values: tuple[Value, ...]) -> list[dict[str, Any]]:
+    return [{"name": v.name, "dtype": str(v.type.dtype), "shape": list(v.type.shape)} for v in values]
+
+
+def _computed(graph: Graph) -> list[Value]:
+    return [v for op in graph.ops if op.kind not in SOURCES for v in op.outputs]
+
+
+def _quantization(graph: Graph) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for value in graph.values.values():
+        encoding = value.type.encoding
+        if encoding is not None:
+            bits = dict(encoding.parameters).get("bits")
+            found[encoding.algorithm + (f" of {bits} bits" if bits is not None else "")] += 1
+    return dict(found.most_common())
+
+
+# ---- cost
+
+
+def _cost(graph: Graph, notes: list[str]) -> dict[str, Any]:
+    """``macs`` and ``activations``; None with a note where the model cannot be compiled."""
+    total = sum(v.type.volume * v.type.dtype.size for v in _computed(graph))
+    try:
+        from nnefc.codegen.pack import pack
+        from nnefc.codegen.schedule import place_temporaries
+        from nnefc.codegen.target import Target
+        from nnefc.passes import pipeline
+        from nnefc.passes.fold import fold
+
+        graph = _with_values(graph)
+        count = macs(pipeline.run(graph, after="lower"))
+        program = fold(pack(pipeline.run(graph), Target.host()))
+        arena = place_temporaries(program)[1]
+    except (UnsupportedError, InvalidModelError) as error:
+        notes.append(f"what a call costs is not known: {error.message}")
+        return {"macs": None, "activations": {"sum": total, "arena": None, "live": None}}
+    return {"macs": count, "activations": {"sum": total, "arena": arena, "live": live_bytes(program)}}
+
+
+def _with_values(graph: Graph) -> Graph:
+    """The graph with zeros for the variables of a bare ``graph.nnef``."""
+    known = {label.lower() for label in graph.tensors}
+    missing = {
+        op.attrs["label"]: Tensor(np.zeros(op.output.type.extents, op.output.type.dtype.numpy), *_item(op.output))
+        for op in graph.ops
+        if op.kind == "variable" and op.attrs["label"].lower() not in known
+    }
+    return graph.replace(tensors={**graph.tensors, **missing}) if missing else graph
+
+
+def _item(value: Value) -> tuple[str, int]:
+    dtype = value.type.dtype
+    return {"f": "float", "i": "int", "u": "uint", "b": "bool"}[dtype.kind], 1 if dtype is DType.BOOL else dtype.bits
+
+
+def macs(program: Program) -> int:
+    """The products that a call of a lowered Program adds up: in contractions, and in sums of products."""
+    return sum(map(_call_macs, program.calls))
+
+
+def _call_macs(call: Call) -> int:
+    if isinstance(call, Contract):
+        return call.output.volume * math.prod(call.x.shape[call.x.rank - call.reduced :])
+    if isinstance(call, Reduce) and call.op == "sum" and call.expr.op == "mul":
+        operands = {e.value for e in call.expr.args if e.op == "arg"}
+        if len(operands) == 2:
+            return math.prod(np.broadcast_shapes(*(v.shape for v in call.inputs)))
+    return 0
+
+
+def live_bytes(program: Program) -> int:
+    """The most bytes of temporary buffers that are alive at the same time."""
+    first: dict[str, int] = {}
+    last: dict[str, tuple[int, Buffer]] = {}
+    for n, call in enumerate(program.calls):
+        for view in call.reads() + call.writes():
+            if view.buffer.role is Role.TEMP:
+                first.setdefault(view.buffer.name, n)
+                last[view.buffer.name] = (n, view.buffer)
+    change: Counter[int] = Counter()
+    for name, (end, buffer) in last.items():
+        change[first[name]] += buffer.bytes
+        change[end + 1] -= buffer.bytes
+    alive = most = 0
+    for n in sorted(change):
+        alive += change[n]
+        most = max(most, alive)
+    return most
