@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 import numpy as np
 
 from nnefc.errors import UnsupportedError
-from nnefc.ir.expr import Expr, arg, cast, const
+from nnefc.ir.border import fill_border
+from nnefc.ir.broadcast import broadcast_shape, leading, order_of
+from nnefc.ir.expr import Expr, arg, call, cast, const
 from nnefc.ir.graph import Literal, Operand, Origin, Value
+from nnefc.ir.precision import HALVES, memory_of, product_type, rounded_product, wide_row, wide_sum
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Row
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
@@ -204,6 +207,8 @@ class ProgramBuilder:
         full = broadcast_shape(inputs)
         kept = full[: len(full) - axes]
         expr = expr if expr is not None else arg(0, inputs[0].dtype)
+        if op in ("sum", "prod") and expr.dtype in HALVES:
+            expr, post = wide_sum(expr, post)
         dtype = post.dtype if post is not None else DType.I64 if op.startswith("arg") else expr.dtype
         if out is None:
             default = tuple(d for d in order_of(inputs, full) if d < len(kept))
@@ -223,10 +228,12 @@ class ProgramBuilder:
         order: Sequence[int] | None = None,
     ) -> View:
         """Reductions over the last ``axes`` dimensions and a map that uses them: see ``Row``."""
-        full = broadcast_shape(inputs)
+        full, stages = broadcast_shape(inputs), tuple(stages)
+        if any(e.dtype in HALVES for _, e in stages):
+            stages, expr = wide_row(stages, expr, len(inputs))
         if out is None:
             out = self.new(full, expr.dtype, order if order is not None else order_of(inputs, full))
-        self.emit(Row(tuple(stages), expr, tuple(v.broadcast_to(full) for v in inputs), out, axes))
+        self.emit(Row(stages, expr, tuple(v.broadcast_to(full) for v in inputs), out, axes))
         return out
 
     def contract(
@@ -242,8 +249,11 @@ class ProgramBuilder:
         order: Sequence[int] | None = None,
     ) -> View:
         """Sum of products of ``x`` (G, P, R) and ``w`` (G, R, O) over R: see ``Contract``. Extents of 1 in ``groups``
-        dimensions are repeated. The result has dimensions G, P, O, by default row-major."""
-        lead = broadcast_shape([_head(x, groups), _head(w, groups)])
+        dimensions are repeated. The result has dimensions G, P, O, by default row-major.
+
+        Half precision is computed in F32 and rounded once, ``post`` included; integers are exact modulo their width
+        (those of at most 16 bits by way of F64, if fewer than 2**21 are summed)."""
+        lead = broadcast_shape([leading(x, groups), leading(w, groups)])
         x = x.broadcast_to(lead + x.shape[groups:])
         w = w.broadcast_to(lead + w.shape[groups:])
         shape = x.shape[: x.rank - reduced] + w.shape[-1:]
@@ -251,8 +261,35 @@ class ProgramBuilder:
             raise ValueError(f"contraction of {x.shape} and {w.shape} over {reduced} dimensions")
         if out is None:
             out = self.new(shape, x.dtype if post is None else post.dtype, order)
-        self.emit(Contract(x, w, post, tuple(v.broadcast_to(shape) for v in extras), out, groups, reduced))
+        extras = tuple(v.broadcast_to(shape) for v in extras)
+        wide = product_type(x.dtype)
+        if wide is None:
+            self._add_products(x, w, groups, reduced, post, extras, out)
+            return out
+        post = rounded_product(x.dtype, post)
+        x, w = self._cast_memory(x, wide), self._cast_memory(w, wide)
+        self.emit(Contract(x, w, post, extras, out, groups, reduced))
         return out
+
+    def _cast_memory(self, view: View, dtype: DType) -> View:
+        """The view converted; its memory is, where it has fewer elements than the view, as under windows."""
+        memory = memory_of(view)
+        if view.dtype is dtype or memory is None:
+            return self.cast(view, dtype)
+        wide = self.cast(memory, dtype)
+        return View(wide.buffer, view.offset - memory.offset, view.shape, view.strides)
+
+    def _add_products(
+        self, x: View, w: View, groups: int, reduced: int, post: Expr | None, extras: tuple[View, ...], out: View
+    ) -> None:
+        """A contraction as sums of products, in the element type itself."""
+        first = x.rank - reduced
+        rows = replace(x.expand_dims(first), shape=(*x.shape[:first], w.shape[-1], *x.shape[first:]))
+        columns = w.transpose((*range(groups), w.rank - 1, *range(groups, w.rank - 1)))
+        for _ in range(first - groups):
+            columns = columns.expand_dims(groups)
+        product = call("mul", arg(0, x.dtype), arg(1, x.dtype))
+        self.reduce("sum", [rows, columns], reduced, expr=product, post=post, extras=extras, out=out)
 
     def gather(
         self, x: View, index: View, axis: int, *, check: bool = True, batch: int = 0, out: View | None = None
@@ -314,45 +351,12 @@ class ProgramBuilder:
             inner = inner.slice(d, p, view.shape[d])
         self.copy(view, inner)
         for d, extent in enumerate(view.shape):
-            self._border(out, d, extent, mode, value, grow)
+            fill_border(self, out, d, extent, mode, value, grow)
         for d, (before, after) in enumerate(pads):
             if before * after < 0:
                 # Where one side grows and the other is cut, the border still reflects the elements that are cut.
                 out = out.slice(d, max(-before, 0), view.shape[d] + before + after)
         return out
-
-    def _border(
-        self,
-        out: View,
-        axis: int,
-        extent: int,
-        mode: str,
-        value: float | int | bool,
-        grow: Sequence[tuple[int, int]],
-    ) -> None:
-        """Fill the two strips of ``axis``: whole in earlier dimensions, inner in later ones."""
-        band = out
-        before, after = grow[axis]
-        for d, (p, q) in enumerate(grow):
-            if d > axis:
-                band = band.slice(d, p, out.shape[d] - p - q)
-        for count, start, step in ((before, before - 1, -1), (after, before + extent, 1)):
-            filled = 0
-            while filled < count:
-                # Reflections longer than the tensor read what was filled before, in pieces of its extent.
-                known = extent + filled if mode.startswith("reflect") else extent
-                period = max(known - (mode == "reflect"), 1)
-                piece = min(count - filled, period) if mode.startswith("reflect") else count
-                first = start + step * filled
-                target = band.slice(axis, first, piece, step)
-                if mode == "constant":
-                    self.fill(target, value)
-                elif mode == "replicate":
-                    self.copy(replace_stride(band.slice(axis, first - step, 1), axis, piece), target)
-                else:
-                    skip = 1 if mode == "reflect" and known > 1 else 0
-                    self.copy(band.slice(axis, first - step * (1 + skip), piece, -step), target)
-                filled += piece
 
     # ---- the result
 
@@ -374,32 +378,3 @@ class ProgramBuilder:
             self._constants,
             self._states,
         )
-
-
-def _head(view: View, count: int) -> View:
-    return replace(view, shape=view.shape[:count], strides=view.strides[:count])
-
-
-def replace_stride(view: View, axis: int, count: int) -> View:
-    """A dimension of extent 1 repeated ``count`` times."""
-    shape, strides = list(view.shape), list(view.strides)
-    shape[axis], strides[axis] = count, 0
-    return replace(view, shape=tuple(shape), strides=tuple(strides))
-
-
-def broadcast_shape(views: Iterable[View]) -> tuple[int, ...]:
-    """The common shape of views, leading dimensions aligned (NNEF 1.0.5, 4.2). Raises ValueError if there is none."""
-    shapes = [v.shape for v in views]
-    result = [1] * max((len(s) for s in shapes), default=0)
-    for shape in shapes:
-        for d, n in enumerate(shape):
-            if n != 1 and result[d] not in (1, n):
-                raise ValueError(f"shapes {shapes} do not broadcast")
-            result[d] = n if n != 1 else result[d]
-    return tuple(result)
-
-
-def order_of(views: Iterable[View], shape: Sequence[int]) -> tuple[int, ...]:
-    """The memory order of the largest of the views that has all dimensions of ``shape``, else row-major."""
-    best = max((v for v in views if v.rank == len(shape)), key=lambda v: v.volume, default=None)
-    return best.dense_order if best is not None and best.volume > 1 else tuple(range(len(shape)))

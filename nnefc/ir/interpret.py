@@ -108,7 +108,7 @@ def _contract(call: ir.Contract, memory: Memory) -> None:
     reduced = int(np.prod(x.shape[x.ndim - call.reduced :]))
     left = x.reshape(groups, pixels, reduced).astype(np.float64)
     right = w.reshape(groups, reduced, -1).astype(np.float64)
-    result = (left @ right).reshape(call.output.shape).astype(call.output.dtype.numpy)
+    result = (left @ right).reshape(call.output.shape).astype(call.x.dtype.numpy)
     if call.post is not None:
         result = call.post.evaluate([result, *(array(v, memory) for v in call.extras)])
     _store(call.output, memory, result)

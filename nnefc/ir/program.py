@@ -72,8 +72,8 @@ class Reduce(Call):
 
     The last ``axes`` dimensions of the inputs are the reduced ones, ``t``; the others, ``p``, are the output's. In
     ``post``, ``$0`` is the reduced value (None: just that). ``argmax`` and ``argmin`` give the row-major index, I64, of
-    the first extreme element. Sums and products are of floats or integers; ``all`` and ``any`` of BOOL. With windows as inputs this
-    is pooling, box filters and depthwise convolution.
+    the first extreme element. Sums and products are of floats or integers; ``all`` and ``any`` of BOOL. With windows
+    as inputs this is pooling, box filters and depthwise convolution.
     """
 
     op: str
@@ -119,7 +119,8 @@ class Contract(Call):
 
     ``groups``, ``reduced`` count the dimensions ``g`` and ``r``; ``o`` is one dimension, the last of ``w`` and
     ``output``; ``p`` is what remains of ``output``. In ``post``, ``$0`` is the sum (None: just that). Matrix products,
-    batched too, and convolutions (``x`` a window view) are contractions. All views have one float type.
+    batched too, and convolutions (``x`` a window view) are contractions. ``x`` and ``w`` have one type, F32 or F64,
+    which is that of ``$0``.
     """
 
     x: View

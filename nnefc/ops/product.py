@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnefc.ir.build import ProgramBuilder
-from nnefc.ir.expr import Expr, arg, call, cast, const
+from nnefc.ir.expr import Expr, arg, call, const
 from nnefc.ir.graph import Attrs, Literal, Op, Operand
 from nnefc.ir.types import DType, TensorType
 from nnefc.ir.view import View
@@ -81,9 +81,6 @@ def added_bias(b: ProgramBuilder, bias: Operand, result: View) -> tuple[Expr | N
 
 def _lowered_product(b: ProgramBuilder, x: View, w: View, bias: Operand, output: View) -> None:
     """``output = x w + bias`` for matrices in the last two dimensions; the others broadcast."""
-    if output.dtype not in (DType.F32, DType.F64):
-        _product_elsewhere(b, x, w, bias, output)
-        return
     post, addend = added_bias(b, bias, output)
     lead = x.rank - 2
     groups = lead
@@ -93,24 +90,6 @@ def _lowered_product(b: ProgramBuilder, x: View, w: View, bias: Operand, output:
         groups = 0
     extras = [] if addend is None else [addend.broadcast_to(output.shape)]
     b.contract(x, w, groups=groups, reduced=1, post=post, extras=extras, out=output)
-
-
-def _product_elsewhere(b: ProgramBuilder, x: View, w: View, bias: Operand, output: View) -> None:
-    """Half precision by way of F32, rounded once; integers as sums of products."""
-    post, addend = added_bias(b, bias, output)
-    if output.dtype.kind == "f":
-        wide = b.new(output.shape, DType.F32)
-        _lowered_product(b, b.cast(x, DType.F32), b.cast(w, DType.F32), NO_BIAS, wide)
-        total = cast(arg(0, DType.F32), output.dtype)
-        whole = total if post is None else post.substitute([total, arg(1, output.dtype)])
-        b.map(whole, [wide] if addend is None else [wide, addend.broadcast_to(output.shape)], out=output)
-        return
-    rank = x.rank
-    rows = x.expand_dims(rank - 1)
-    columns = w.transpose((*range(rank - 2), rank - 1, rank - 2)).expand_dims(rank - 2)
-    product = call("mul", arg(0, x.dtype), arg(1, x.dtype))
-    extras = [] if addend is None else [addend.broadcast_to(output.shape)]
-    b.reduce("sum", [rows, columns], 1, expr=product, post=post, extras=extras, out=output)
 
 
 def _transposed(view: View, swap: bool) -> View:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from nnefc.ir.expr import Expr, arg, call, cast, const, select
+from nnefc.ir.precision import rounded_product, wide_row, wide_sum
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress, accumulated, combination, neutral, overlaps
 from nnefc.ir.types import DType
@@ -143,6 +144,29 @@ class Drawer:
         out = self.view((*g, *p, outputs), f)
         return Contract(x, w, post, extras, out, len(g), len(r))
 
+    def half(self) -> Call:
+        """The first four families on half precision: in memory only, computed in F32."""
+        f = self.pick(DType.F16, DType.BF16)
+        kept, reduced = self.shape(int(self.rng.integers(0, 3)), 100), self.shape(int(self.rng.integers(1, 3)), 60)
+        x, y = arg(0, f), arg(1, f)
+        family = str(self.pick("map", "reduce", "row", "contract"))
+        if family == "map":
+            expr = select(call("lt", x, y), call("add", call("exp", x), y), cast(arg(2, DType.F32), f))
+            inputs = tuple(self.view(kept, t, repeat=True) for t in (f, f, DType.F32))
+            return Map((expr,), inputs, (self.view(kept, f),))
+        if family == "row":
+            shifted = call("exp", call("sub", x, y))
+            stages, expr = wide_row((("max", x), ("sum", shifted)), call("div", shifted, arg(2, f)), 1)
+            return Row(stages, expr, (self.view(kept + reduced, f),), self.view(kept + reduced, f), len(reduced))
+        if family == "reduce":
+            expr, post = wide_sum(call("mul", x, y), call("sub", x, y))
+            inputs = tuple(self.view(kept + reduced, f, repeat=True) for _ in range(2))
+            return Reduce("sum", expr, post, inputs, (self.view(kept, f),), self.view(kept, f), len(reduced))
+        outputs = int(self.rng.choice((1, 8, 17, 31)))
+        left, right = self.view(kept + reduced, DType.F32), self.view((*reduced, outputs), DType.F32)
+        extra, out = self.view((*kept, outputs), f), self.view((*kept, outputs), f)
+        return Contract(left, right, rounded_product(f, call("add", x, y)), (extra,), out, 0, len(reduced))
+
     def gather(self) -> Call:
         before, after = self.shape(int(self.rng.integers(0, 3)), 60), self.shape(int(self.rng.integers(0, 3)), 60)
         index_shape, n = self.shape(int(self.rng.integers(0, 3)), 60), int(self.rng.choice(EXTENTS))
@@ -172,7 +196,7 @@ class Drawer:
         return check
 
     def scatter(self) -> Call:
-        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.I32, DType.U8)
+        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.BF16, DType.I32, DType.U8)
         kept, each = self.shape(int(self.rng.integers(0, 3)), 300), self.shape(int(self.rng.integers(0, 3)), 60)
         n, shared = int(self.rng.choice(EXTENTS)), self.rng.random() < 0.5
         index = self.view(each if shared else (*kept, *each), DType.I64, repeat=True)
@@ -188,7 +212,7 @@ class Drawer:
         return Scatter(expr, index, updates, output, len(each), check)
 
     def scan(self) -> Call:
-        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.I64, DType.I8)
+        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.BF16, DType.I64, DType.I8)
         name = str(self.pick("add", "mul", "max", "min"))
         shape = self.shape(int(self.rng.integers(1, 4)), 3000)
         x, output, step = self.view(shape, dtype, repeat=True), self.view(shape, dtype), accumulated(name, dtype)
@@ -197,7 +221,7 @@ class Drawer:
         return Scan(step, neutral(name, step.dtype), x, output, bool(self.rng.random() < 0.5))
 
     def sort(self) -> Call:
-        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.I32, DType.U8, DType.BOOL)
+        dtype = self.pick(DType.F32, DType.F64, DType.F16, DType.BF16, DType.I32, DType.U8, DType.BOOL)
         shape = self.shape(int(self.rng.integers(1, 4)), 1000)
         k = int(self.rng.integers(1, shape[-1] + 1))
         x = self.view(shape, dtype)
@@ -231,7 +255,7 @@ class Drawer:
 
 
 FAMILIES = (
-    *("map", "reduce", "window", "row", "contract", "gather", "pick_rows", "box"),
+    *("map", "reduce", "window", "row", "contract", "half", "gather", "pick_rows", "box"),
     *("scatter", "scan", "sort", "suppress"),
 )
 

@@ -19,10 +19,13 @@ from nnefc.codegen.workers import compile_kernels
 from nnefc.ir.interpret import run_call
 from nnefc.ir.program import Call, Gather, Program
 from nnefc.ir.sequential import Scatter, Suppress
+from nnefc.ir.types import DType
 
 HOST = Target.host()
 AVX2 = Target.parse("x86_64-unknown-linux-gnu:x86-64-v3")
 ARM = Target.parse("aarch64-unknown-linux-gnu:cortex-a76")
+TOLERANCE = {d.numpy: t for d, t in ((DType.F32, 1e-5), (DType.F64, 1e-12), (DType.F16, 1e-3), (DType.BF16, 8e-3))}
+"""Of float elements, relative, and 20 times as much absolute."""
 ALLOWED = {"memcpy", "memset", "memmove"}
 
 
@@ -71,9 +74,15 @@ def check(call: Call, memory: Memory, wanted: Memory) -> None:
         a = memory[name]
         if name in scratch:
             continue
-        if a.dtype.kind == "f":
-            tolerance = 1e-5 if a.dtype == np.float32 else 1e-12
-            np.testing.assert_allclose(a, b, rtol=tolerance, atol=20 * tolerance, err_msg=f"{name} of {call}")
+        if a.dtype in TOLERANCE:
+            tolerance = TOLERANCE[a.dtype]
+            np.testing.assert_allclose(
+                a.astype(np.float64),
+                b.astype(np.float64),
+                rtol=tolerance,
+                atol=20 * tolerance,
+                err_msg=f"{name} of {call}",
+            )
         else:
             np.testing.assert_array_equal(a, b, err_msg=f"{name} of {call}")
 
