@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from nnefc.errors import InvalidModelError, UnsupportedError
-from nnefc.formats.onnx.tensors import Weights
+from nnefc.formats.onnx.tensors import Weights, require_text
 
 _A = onnx.AttributeProto
 _INFINITE = 1 << 20
@@ -23,6 +23,7 @@ def values_of(node: onnx.NodeProto, weights: Weights) -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for attribute in node.attribute:
+        require_text(attribute.name)
         if attribute.name in values:
             raise InvalidModelError(f"the attribute {attribute.name!r} is written twice")
         values[attribute.name] = _value(attribute, weights)

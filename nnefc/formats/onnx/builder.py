@@ -16,7 +16,7 @@ from nnefc.ir.signature import Signature
 from nnefc.ir.types import DType, TensorType
 from nnefc.ir.verify import is_identifier
 
-MAX_OPS = 200_000
+MAX_OPS = 30_000
 """Operations that a Graph may come to, by unrolling loops for instance."""
 _LONGEST = 200
 

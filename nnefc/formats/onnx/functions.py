@@ -9,6 +9,7 @@ import onnx
 
 from nnefc.errors import InvalidModelError
 from nnefc.formats.onnx.model import NEWEST, Model, normal_domain
+from nnefc.formats.onnx.tensors import require_text
 
 if TYPE_CHECKING:
     from nnefc.formats.onnx.nodes import Runner
@@ -21,6 +22,7 @@ def local_functions(model: Model) -> dict[Key, onnx.FunctionProto]:
     """The functions of a model by domain, name and overload. Raises InvalidModelError if one is defined twice."""
     found: dict[Key, onnx.FunctionProto] = {}
     for function in model.proto.functions:
+        require_text(function.domain, function.name, function.overload, *function.input, *function.output)
         key = (normal_domain(function.domain), function.name, function.overload)
         if key in found:
             raise InvalidModelError(f"the function {function.name!r} is defined twice", model.location)

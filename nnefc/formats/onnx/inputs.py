@@ -10,7 +10,7 @@ import onnx
 
 from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.formats.onnx.builder import identifier
-from nnefc.formats.onnx.tensors import MAX_RANK, element_type, numpy_type
+from nnefc.formats.onnx.tensors import MAX_RANK, element_type, numpy_type, require_text
 from nnefc.ir.types import DType, TensorType
 
 _T = TypeVar("_T")
@@ -26,7 +26,6 @@ class Inputs:
         stored: Container[str],
         shapes: Mapping[str, Sequence[int]],
         constants: Mapping[str, np.ndarray],
-        strict: bool = False,
     ):
         self.notes: list[str] = []
         self._empty: dict[str, np.ndarray] = {}
@@ -35,7 +34,6 @@ class Inputs:
             raise InvalidModelError("two inputs have the same name")
         shapes, constants = self._by_onnx_name(shapes), self._by_onnx_name(constants)
         self._constants = constants
-        self._strict = strict
         self._declared = {name: _declared(info) for name, info in self._infos.items()}
         symbols = {d for shape in self._declared.values() for d in shape or () if isinstance(d, str)}
         self._symbols: dict[str, int] = {}
@@ -124,7 +122,7 @@ class Inputs:
         shape: list[int] = []
         for axis, dim in enumerate(declared):
             extent = self._symbols.get(dim) if isinstance(dim, str) else dim
-            if extent is None and axis == 0 and not self._strict:
+            if extent is None and axis == 0:
                 extent = 1
                 called = f", {dim!r}," if isinstance(dim, str) else ""
                 self.notes.append(f"the first extent{called} of {name!r} is free: taken as 1")
@@ -148,6 +146,7 @@ def _declared(info: onnx.ValueInfoProto) -> _Shape:
         kind = dim.WhichOneof("value")
         if kind == "dim_value" and dim.dim_value < 0:
             raise InvalidModelError(f"the input {info.name!r} has the extent {dim.dim_value}")
+        require_text(dim.dim_param)
         shape.append(dim.dim_value if kind == "dim_value" else dim.dim_param or None)
     return shape
 

@@ -14,7 +14,7 @@ from nnefc.formats.onnx.inputs import Inputs
 from nnefc.formats.onnx.model import Source, read
 from nnefc.formats.onnx.nodes import Runner
 from nnefc.formats.onnx.registry import Imported
-from nnefc.formats.onnx.tensors import DTYPES, type_name
+from nnefc.formats.onnx.tensors import DTYPES, require_text, type_name
 from nnefc.ir.graph import Graph, Value
 
 Shapes = Mapping[str, Sequence[int]]
@@ -32,13 +32,14 @@ def load(
     """The Graph of an ONNX model: the path of a file, its bytes, or a ModelProto.
 
     ``shapes`` has shapes of inputs by name, or extents of symbolic dimensions (a sequence of one). ``constants`` binds
-    inputs to values: these are no longer inputs. A first dimension that stays free becomes 1, with a line in ``notes``,
-    unless ``strict``. Raises InvalidModelError and UnsupportedError, which name the node.
+    inputs to values: these are no longer inputs. A first dimension that stays free becomes 1, with a line in ``notes``.
+    ``strict`` changes nothing: departures from ONNX are never accepted. Raises InvalidModelError and UnsupportedError,
+    which name the node.
     """
     model = read(source)
     runner = Runner(model)
     try:
-        return _load(runner, shapes or {}, constants or {}, strict, notes if notes is not None else [])
+        return _load(runner, shapes or {}, constants or {}, notes if notes is not None else [])
     except NnefcError as error:
         raise error.at(model.location) from error.__cause__
 
@@ -47,16 +48,16 @@ def _load(
     runner: Runner,
     shapes: Shapes,
     constants: Mapping[str, np.ndarray],
-    strict: bool,
     notes: list[str],
 ) -> Graph:
     graph, scope, builder = runner.model.proto.graph, runner.scope(), runner.builder
     if graph.sparse_initializer:
         raise UnsupportedError("sparse initialisers are not supported")
+    require_text(graph.name, *(info.name for info in (*graph.input, *graph.output)))
     stored = {tensor.name: i for i, tensor in enumerate(graph.initializer)}
     if len(stored) != len(graph.initializer):
         raise InvalidModelError("two initialisers have the same name")
-    inputs = Inputs(graph.input, stored, shapes, constants, strict)
+    inputs = Inputs(graph.input, stored, shapes, constants)
     for name, type_ in inputs.types().items():
         value = builder.value(type_)
         builder.inputs.append(value)

@@ -76,6 +76,8 @@ def _checked(proto: onnx.ModelProto, weights: Weights, location: Location) -> Mo
         raise UnsupportedError(f"the model has IR version {proto.ir_version}; {accepted}", location)
     opsets: dict[str, int] = {}
     for entry in proto.opset_import:
+        if not isinstance(entry.domain, str):
+            raise InvalidModelError("the name of a domain is no UTF-8 text", location)
         domain = normal_domain(entry.domain)
         if opsets.setdefault(domain, entry.version) != entry.version:
             raise InvalidModelError(f"the domain {entry.domain!r} is imported in two versions", location)

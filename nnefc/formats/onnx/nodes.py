@@ -14,11 +14,12 @@ from nnefc.formats.onnx.builder import Builder
 from nnefc.formats.onnx.model import Model, normal_domain
 from nnefc.formats.onnx.registry import Anything, Node, TensorList, importers
 from nnefc.formats.onnx.scope import Scope, tensors
+from nnefc.formats.onnx.tensors import ONNX_TYPES, require_text
 from nnefc.ir.graph import Value
 
 MAX_DEPTH = 24
 """How deep graphs inside nodes, and functions inside functions, may be nested."""
-MAX_NODES = 500_000
+MAX_NODES = 100_000
 """How many nodes are run, those of loops and functions counted each time."""
 
 
@@ -42,6 +43,7 @@ class Runner:
         """Run a graph nested in a node, on inputs by position. Returns its outputs."""
         if len(inputs) != len(graph.input):
             raise InvalidModelError(f"the graph {graph.name!r} takes {len(graph.input)} inputs, not {len(inputs)}")
+        require_text(graph.name, *(info.name for info in (*graph.input, *graph.output)))
         for info, value in zip(graph.input, inputs, strict=True):
             scope.bind(info.name, value)
         for tensor in graph.initializer:
@@ -158,6 +160,7 @@ def _makers(nodes: Iterable[onnx.NodeProto], scope: Scope) -> dict[str, int]:
     """The index of the node that makes each name. Raises InvalidModelError if two do, or if it has a maker already."""
     makers: dict[str, int] = {}
     for index, node in enumerate(nodes):
+        require_text(node.op_type, node.domain, node.overload, node.name, *node.input, *node.output)
         for name in node.output:
             if name and (name in makers or name in scope.names):
                 raise InvalidModelError(f"two tensors are named {name!r}")
@@ -203,8 +206,6 @@ def _placed(error: NnefcError, node: onnx.NodeProto, location: Location) -> Nnef
 
 def _type_proto(scope: Scope, value: Any) -> onnx.TypeProto:
     """The ONNX type of an imported value; an empty one for an input that is left out."""
-    from nnefc.formats.onnx.tensors import ONNX_TYPES
-
     if isinstance(value, TensorList):
         inner = _type_proto(scope, value.items[0]) if value.items else onnx.TypeProto()
         return onnx.helper.make_sequence_type_proto(inner)

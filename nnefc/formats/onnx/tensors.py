@@ -67,6 +67,13 @@ def element_type(code: int, what: str) -> DType:
     raise UnsupportedError(f"{what} has elements of type {type_name(code)}, which are not supported")
 
 
+def require_text(*names: object) -> None:
+    """Raise InvalidModelError if a name is no UTF-8 text; the protobuf parser then leaves it as bytes."""
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidModelError(f"the name {name!r:.80} is no UTF-8 text")
+
+
 def open_inside(folder: str, path: str, what: str) -> int:
     """A descriptor of the regular file ``path`` below ``folder``, no link on the way followed.
 
@@ -133,6 +140,7 @@ class Weights:
         Raises InvalidModelError if they do not fit its type and shape, or lie outside of the model, and
         UnsupportedError for element types that tensors do not have.
         """
+        require_text(tensor.name)
         what = f"the tensor {tensor.name!r}"
         if tensor.HasField("segment"):
             raise UnsupportedError(f"{what} is a segment of another")
@@ -160,6 +168,7 @@ class Weights:
     def _outside(self, tensor: onnx.TensorProto, what: str, wanted: int) -> tuple[Buffer, int, int]:
         """The mapped file, offset and length of external data."""
         entries = {e.key: e.value for e in tensor.external_data}
+        require_text(*entries, *entries.values())
         if self.folder is None:
             raise InvalidModelError(f"{what} has its data in another file, but the model was not read from a file")
         path = entries.get("location", "")

@@ -1,0 +1,21 @@
+"""The guarded process of the command line's tests, for bad files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "cli"))
+
+
+@pytest.fixture(scope="session")
+def guarded() -> Iterator:
+    """Runs command lines in one process of bounded memory."""
+    from harness import Guarded
+
+    process = Guarded()
+    yield process
+    process.close()
