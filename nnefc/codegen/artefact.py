@@ -22,7 +22,7 @@ from nnefc.codegen.pool import emit_pool, pool_symbols
 from nnefc.codegen.spec import KernelSpec, Launch, LaunchPlan
 from nnefc.codegen.target import Target
 from nnefc.errors import InvalidModelError, Location, UnsupportedError
-from nnefc.ir.types import DType, TensorType
+from nnefc.ir.types import TensorType
 from nnefc.runtime import Code, Model, PackageError, PlatformError, Port, manifest, package
 from nnefc.runtime.memory import ALIGNMENT, aligned
 
@@ -96,10 +96,7 @@ def assemble(
     outputs: Iterable[tuple[str, TensorType]],
     target: Target,
 ) -> Artefact:
-    """The artefact of a plan whose INPUT and OUTPUT spaces are the given tensors, in order.
-
-    Raises UnsupportedError for a port whose element type NumPy does not have.
-    """
+    """The artefact of a plan whose INPUT and OUTPUT spaces are the given tensors, in order."""
     if plan.weights.ctypes.data % ALIGNMENT:
         weights = aligned(plan.weights.nbytes)
         weights[:] = plan.weights
@@ -109,8 +106,6 @@ def assemble(
 
 
 def _port(name: str, type_: TensorType) -> Port:
-    if type_.dtype is DType.BF16:
-        raise UnsupportedError(f"{name!r} has element type bf16, which NumPy does not have")
     return Port(name, type_.dtype.numpy, type_.extents)
 
 

@@ -25,9 +25,10 @@ DTYPES = frozenset(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 1
     "float16",
     "float32",
     "float64",
+    "bfloat16",
     "bool",
 }
-"""The element types of inputs and outputs, in NumPy's names."""
+"""The element types of inputs and outputs, in NumPy's names (bfloat16 is that of the package ml_dtypes)."""
 
 
 class PackageError(ImportError):
@@ -144,10 +145,18 @@ def _entry(value: Any) -> Entry:
     return Entry(_size(value["size"]), _matching(value["sha256"], r"[0-9a-f]{64}"))
 
 
+def _element_type(name: str) -> np.dtype[Any]:
+    """The NumPy type; bfloat16 is its bits, uint16, unless the package ml_dtypes was imported before."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        return np.dtype(np.uint16)
+
+
 def _port(value: Any) -> Port:
     name, dtype, shape = value["name"], value["dtype"], value["shape"]
     if not isinstance(name, str) or not isinstance(shape, list) or dtype not in DTYPES:
         raise ValueError(f"{value!r:.80} does not describe a tensor")
-    port = Port(name, np.dtype(dtype), tuple(_size(extent) for extent in shape))
+    port = Port(name, _element_type(dtype), tuple(_size(extent) for extent in shape))
     _size(math.prod(port.shape) * port.dtype.itemsize)
     return port

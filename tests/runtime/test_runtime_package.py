@@ -391,10 +391,15 @@ def test_hostile_port_names_stay_text(tmp_path: Path) -> None:
         assert subprocess.run(["cc", "-fsyntax-only", "-x", "c", "-"], input=header, text=True).returncode == 0
 
 
-def test_bfloat16_ports_are_named() -> None:
+@pytest.mark.parametrize(("before", "expected"), [("", "uint16"), ("import ml_dtypes; ", "bfloat16")])
+def test_bfloat16_ports_are_bits_without_its_type(tmp_path: Path, before: str, expected: str) -> None:
     made = ring()
-    with pytest.raises(UnsupportedError, match="'q' has element type bf16"):
-        assemble("m", made.plan, made.kernels, [("q", TensorType(DType.BF16, (3,)))], [], Target.host())
+    type_ = TensorType(DType.BF16, (3,))
+    ports = [[(p.name, type_) for p in side] for side in (made.inputs, made.outputs)]
+    write_package(assemble("net", made.plan, made.kernels, *ports, Target.host()), tmp_path / "net")
+    done = python(tmp_path, f"{before}import net; print(net.model.inputs[0].dtype)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{expected}\n", "")
+    assert "uint16_t[3]" in (tmp_path / "net" / "net.h").read_text()
 
 
 def test_weights_are_aligned(tmp_path: Path) -> None:
