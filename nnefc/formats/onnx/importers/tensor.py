@@ -282,10 +282,10 @@ def _pad(s: Scope, n: Node) -> Sequence[Imported]:
     rank = s.rank(x)
     mode = n.attr("mode", "constant")
     if n.version < 11:
-        pads, value = list(n.need_attr("pads")), np.asarray(n.attr("value", 0.0), np.float32)
+        pads, number = list(n.need_attr("pads")), float(n.attr("value", 0.0))
     else:
         pads = s.known_ints(n.need(1), "pads")
-        value = None if n.input(2) is None else s.known(n.input(2), "constant_value").reshape(())
+        number = 0.0 if n.input(2) is None else float(s.known(n.input(2), "constant_value").reshape(()))
     axes = range(rank) if n.input(3) is None else s.known_ints(n.input(3), "axes")
     if len(pads) != 2 * len(axes):
         raise s.invalid(f"there are {len(pads)} pads for {len(axes)} dimensions; there must be two for each")
@@ -296,7 +296,6 @@ def _pad(s: Scope, n: Node) -> Sequence[Imported]:
         return [_wrapped(s, x, padding)]
     if mode not in BORDERS:
         raise s.invalid(f"mode is {mode!r}; it must be 'wrap' or one of {', '.join(map(repr, BORDERS))}")
-    number = 0.0 if value is None else float(value)
     return [s.op("pad", [x], padding=padding, border=BORDERS[mode], value=number)]
 
 
