@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
-import ort
+import ort_answers
 import pytest
 from drawn import families
 from drawn_windows import families as window_families
@@ -49,8 +49,8 @@ def written(cases: Sequence[Case]) -> Iterator[tuple[bytes, dict[str, np.ndarray
 def faults(cases: Sequence[Case]) -> dict[str, str]:
     """What differs, or what the run-time says, by case."""
     found = {}
-    for case, answer in zip(cases, ort.run(written(cases)), strict=True):
-        said = answer if isinstance(answer, str) else ort.difference(answer, case.reference())
+    for case, answer in zip(cases, ort_answers.run(written(cases)), strict=True):
+        said = answer if isinstance(answer, str) else ort_answers.difference(answer, case.reference())
         if said is not None:
             found[str(case)] = said
     return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import ort
+import ort_answers
 import pytest
 
 from nnefc.errors import InvalidModelError, UnsupportedError
@@ -51,9 +51,9 @@ def check(graph: Graph, tolerance: float = 1e-6) -> onnx.ModelProto:
     model = to_model(graph)
     onnx.checker.check_model(model, full_check=True)
     inputs = {v.name: RNG.standard_normal(v.type.extents).astype(v.type.dtype.numpy) for v in graph.inputs}
-    (answer,) = ort.run([(model.SerializeToString(), inputs)])
+    (answer,) = ort_answers.run([(model.SerializeToString(), inputs)])
     assert not isinstance(answer, str), answer
-    assert ort.difference(answer, list(evaluate(graph, inputs).values()), tolerance) is None
+    assert ort_answers.difference(answer, list(evaluate(graph, inputs).values()), tolerance) is None
     return model
 
 
@@ -70,9 +70,9 @@ def test_real_models_give_the_recorded_answers(shared: Path, name: str) -> None:
     with np.load(folder / "nnef_io.npz") as arrays:
         inputs = {v.name: arrays[v.name] for v in graph.inputs}
         wanted = [arrays[v.name] for v in graph.outputs]
-    (answer,) = ort.run([(model.SerializeToString(), inputs)])
+    (answer,) = ort_answers.run([(model.SerializeToString(), inputs)])
     assert not isinstance(answer, str), answer
-    assert ort.difference(answer, wanted, 1e-5) is None
+    assert ort_answers.difference(answer, wanted, 1e-5) is None
     kept = {i.name for i in model.graph.value_info} | {i.name for i in model.graph.output}
     computed = {v.name for op in graph.ops if op.kind != "variable" for v in op.outputs}
     assert computed <= kept | {i.name for i in model.graph.input}
@@ -144,7 +144,7 @@ def test_encodings_of_computed_tensors_become_qdq(encoding: Encoding, step: floa
     kinds = [n.op_type for n in model.graph.node]
     assert kinds.count("QuantizeLinear") == kinds.count("DequantizeLinear") == 1
     data = RNG.uniform(-3, 3, (4, 50)).astype(np.float32)
-    (answer,) = ort.run([(model.SerializeToString(), {"x": data})])
+    (answer,) = ort_answers.run([(model.SerializeToString(), {"x": data})])
     assert not isinstance(answer, str), answer
     wanted = np.clip(np.round(data * 2 / step) * step, low, high)
     for result in answer:
@@ -168,7 +168,7 @@ def test_state_is_an_input_with_a_default_and_an_output() -> None:
     onnx.checker.check_model(model, full_check=True)
     assert {p.key: p.value for p in model.metadata_props} == {STATE_KEY + "s": "t"}
     data = np.array([1, 10, 100], np.float32)
-    first, second = ort.run(
+    first, second = ort_answers.run(
         [(model.SerializeToString(), {"x": data}), (model.SerializeToString(), {"x": data, "s": start + data})]
     )
     for answer, wanted in ((first, start + data), (second, start + 2 * data)):
