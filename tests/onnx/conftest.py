@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "cli"))
+sys.path += [str(Path(__file__).resolve().parents[1] / name) for name in ("cli", "ops")]
 
 
 @pytest.fixture(scope="session")
