@@ -134,6 +134,12 @@ class Inputs:
         return tuple(shape)
 
 
+_FREE = -1
+"""The extent by which some exporters say that there is none."""
+_UNNAMED = "?"
+"""What some write for the symbol of an extent of its own."""
+
+
 def _declared(info: onnx.ValueInfoProto) -> _Shape:
     """The declared shape: extents, symbols, None for what is not said; None for no shape at all."""
     if not info.type.tensor_type.HasField("shape"):
@@ -144,10 +150,12 @@ def _declared(info: onnx.ValueInfoProto) -> _Shape:
     shape: list[int | str | None] = []
     for dim in dims:
         kind = dim.WhichOneof("value")
-        if kind == "dim_value" and dim.dim_value < 0:
+        free = kind != "dim_value" or dim.dim_value == _FREE
+        if not free and dim.dim_value < 0:
             raise InvalidModelError(f"the input {info.name!r} has the extent {dim.dim_value}")
         require_text(dim.dim_param)
-        shape.append(dim.dim_value if kind == "dim_value" else dim.dim_param or None)
+        named = dim.dim_param not in ("", _UNNAMED)
+        shape.append(dim.dim_value if not free else dim.dim_param if named else None)
     return shape
 
 
