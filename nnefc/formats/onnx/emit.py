@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +38,51 @@ ONNX_TYPES = {
 def numpy_type(dtype: DType) -> np.dtype:
     """The NumPy element type in which values of ``dtype`` are stored; that of ml_dtypes for BF16."""
     return np.dtype(ml_dtypes.bfloat16) if dtype is DType.BF16 else dtype.numpy
+
+
+_I, _F = DType.I32, DType.F32
+RUNTIME_TYPES = {
+    "Where": {_F, DType.F64, DType.F16, _I, DType.I64, DType.U8, DType.BOOL},
+    "Max": {_F, DType.F64, DType.F16, _I, DType.I64, DType.U32, DType.U64},
+    "Min": {_F, DType.F64, DType.F16, _I, DType.I64, DType.U32, DType.U64},
+    "ReduceSum": {_F, DType.F64, DType.F16, _I, DType.I64},
+    "ReduceMean": {_F, DType.F64, DType.F16, _I},
+    "ReduceProd": {_F, _I, DType.I64},
+    "ReduceMax": {_F, DType.F64, DType.F16, _I, DType.I64, DType.I8, DType.U8},
+    "ReduceMin": {_F, DType.F64, DType.F16, _I, DType.I64, DType.I8, DType.U8},
+    "ArgMax": {_F, DType.F64, _I, DType.I8, DType.U8},
+    "ArgMin": {_F, DType.F64, _I, DType.I8, DType.U8},
+    "Pad": {_F, DType.F64, DType.F16, _I, DType.I64, DType.I8, DType.U8, DType.U32, DType.U64, DType.BOOL},
+    "PRelu": {_F, DType.F64, DType.F16},
+}
+"""Element types of operators that run-times compute fewer of than ONNX has."""
+WIDER = {
+    DType.I8: (_I, DType.I64),
+    DType.I16: (_I, DType.I64),
+    DType.U8: (_I, DType.I64, DType.F16),
+    DType.U16: (_I, DType.I64),
+    DType.U32: (DType.I64, DType.U64),
+    DType.I32: (DType.I64, DType.F64),
+    DType.F16: (_F,),
+    DType.BF16: (_F,),
+    DType.BOOL: (DType.U8,),
+}
+"""Types that hold every element of another, in the order in which they are tried."""
+
+
+@functools.cache
+def _type_variables(op_type: str, opset: int) -> tuple[list[str], list[str], dict[str, frozenset[DType]]]:
+    """The type variables of an operator's inputs and outputs, and the element types that each may be."""
+    schema = onnx.defs.get_schema(op_type, opset)
+    names = {f"tensor({onnx.TensorProto.DataType.Name(code).lower()})": dtype for dtype, code in ONNX_TYPES.items()}
+    allowed = {}
+    for constraint in schema.type_constraints:
+        found = {names[t] for t in constraint.allowed_type_strs if t in names}
+        allowed[constraint.type_param_str] = frozenset(found)
+    first = schema.inputs[1 if op_type == "Where" else 0].type_str if schema.inputs else ""
+    if op_type in RUNTIME_TYPES and first in allowed:
+        allowed[first] &= RUNTIME_TYPES[op_type]
+    return [i.type_str for i in schema.inputs], [o.type_str for o in schema.outputs], allowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +134,9 @@ class Emitter:
     ``final`` maps provisional names to the names that tensors end up with; ``finish`` applies it.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: Graph, opset: int):
         self.graph = graph
+        self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: dict[str, np.ndarray] = {}
         self.types: dict[str, TensorType] = {}
@@ -142,7 +189,40 @@ class Emitter:
     def nodes_of(
         self, op_type: str, inputs: Sequence[Ref | None], results: Sequence[tuple[DType, Sequence[int]]], **attrs: Any
     ) -> list[Ref]:
-        """A node with results of these types; None leaves an optional input out."""
+        """A node with results of these types; None leaves an optional input out.
+
+        Where the operator does not take elements of the type, it computes with a wider one."""
+        wider = self._wider(op_type, inputs)
+        if not wider:
+            return self._nodes(op_type, inputs, results, attrs)
+        ins, outs, _ = _type_variables(op_type, self.opset)
+        cast = [
+            x if x is None else self.cast(x, wider.get(ins[min(i, len(ins) - 1)], x.dtype))
+            for i, x in enumerate(inputs)
+        ]
+        wanted = [wider.get(outs[min(i, len(outs) - 1)], dtype) for i, (dtype, _) in enumerate(results)]
+        made = self._nodes(op_type, cast, [(w, r[1]) for w, r in zip(wanted, results, strict=True)], attrs)
+        return [self.cast(ref, dtype) for ref, (dtype, _) in zip(made, results, strict=True)]
+
+    def _wider(self, op_type: str, inputs: Sequence[Ref | None]) -> dict[str, DType]:
+        """For each type variable of the operator whose elements it does not take, what it takes instead."""
+        names, _, allowed = _type_variables(op_type, self.opset)
+        found: dict[str, DType] = {}
+        for i, ref in enumerate(inputs):
+            variable = names[min(i, len(names) - 1)] if names else ""
+            if ref is not None and variable in allowed and ref.dtype not in allowed[variable]:
+                better = next((t for t in WIDER.get(ref.dtype, ()) if t in allowed[variable]), None)
+                if better is not None:
+                    found[variable] = better
+        return found
+
+    def _nodes(
+        self,
+        op_type: str,
+        inputs: Sequence[Ref | None],
+        results: Sequence[tuple[DType, Sequence[int]]],
+        attrs: dict[str, Any],
+    ) -> list[Ref]:
         names = ["" if i is None else self._read(i) for i in inputs]
         refs = []
         for dtype, shape in results:
@@ -157,6 +237,12 @@ class Emitter:
     def node(self, op_type: str, inputs: Sequence[Ref | None], dtype: DType, shape: Sequence[int], **attrs: Any) -> Ref:
         """A node with one result."""
         return self.nodes_of(op_type, inputs, [(dtype, shape)], **attrs)[0]
+
+    def open_node(self, op_type: str, inputs: Sequence[Ref | None], dtype: DType, rank: int, **attrs: Any) -> Ref:
+        """A node whose result has extents that only the data tell; the reference has the shape 0, 0, ..."""
+        ref = self.node(op_type, inputs, dtype, (0,) * rank, **attrs)
+        del self.types[ref.name]
+        return ref
 
     def map(self, op_type: str, *inputs: Ref, dtype: DType | None = None, **attrs: Any) -> Ref:
         """An element-wise node; its operands are aligned from the last dimension, as ONNX does."""

@@ -113,7 +113,7 @@ def _model(graph: Graph, opset: int | None, notes: list[str]) -> tuple[onnx.Mode
     if not oldest <= opset <= newest:
         raise ValueError(f"opset {opset} cannot be written; it must be {oldest} to {newest}")
     verify(graph)
-    export = _Export(graph, Emitter(graph), notes)
+    export = _Export(graph, Emitter(graph, opset), notes)
     e = export.emitter
     for value in graph.inputs:
         export.made[value.name] = _encoded(export, Ref(value.name, value.type.dtype, value.type.extents), value)

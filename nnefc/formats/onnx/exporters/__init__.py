@@ -6,12 +6,26 @@ from nnefc.formats.onnx.exporters import (
     contract,
     elementwise,
     extension,
+    indexing,
     quantized,
     reduce,
     resample,
     roi,
+    sampling,
     shape,
     windows,
 )
 
-__all__ = ["contract", "elementwise", "extension", "quantized", "reduce", "resample", "roi", "shape", "windows"]
+__all__ = [
+    "contract",
+    "elementwise",
+    "extension",
+    "indexing",
+    "quantized",
+    "reduce",
+    "resample",
+    "roi",
+    "sampling",
+    "shape",
+    "windows",
+]

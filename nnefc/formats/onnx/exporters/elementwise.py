@@ -12,7 +12,6 @@ from nnefc.ir.types import DType
 Refs = list[Ref]
 
 SAME = {
-    "neg": "Neg",
     "rcp": "Reciprocal",
     "exp": "Exp",
     "log": "Log",
@@ -39,7 +38,6 @@ SAME = {
     "add": "Add",
     "sub": "Sub",
     "mul": "Mul",
-    "pow": "Pow",
     "and": "And",
     "or": "Or",
     "min": "Min",
@@ -67,12 +65,32 @@ def _ne(e: Emitter, op: Op, x: Refs) -> Refs:
 
 @exporter("div")
 def _div(e: Emitter, op: Op, x: Refs) -> Refs:
-    """Integers are divided by what is not zero only, for ONNX does not define that; the quotient by zero is 0."""
     a, b = e.aligned(x)
+    return [quotient(e, a, b)]
+
+
+def quotient(e: Emitter, a: Ref, b: Ref) -> Ref:
+    """Integers are divided by what is not zero only, for ONNX does not define that; the quotient by zero is 0."""
     if a.dtype.kind == "f" or (b.array is not None and b.array.all()):
-        return [e.map("Div", a, b)]
+        return e.map("Div", a, b)
     zero = e.map("Equal", b, e.like(b, 0), dtype=DType.BOOL)
-    return [e.where(zero, e.like(a, 0), e.map("Div", a, e.where(zero, e.like(b, 1), b)))]
+    return e.where(zero, e.like(a, 0), e.map("Div", a, e.where(zero, e.like(b, 1), b)))
+
+
+@exporter("pow")
+def _pow(e: Emitter, op: Op, x: Refs) -> Refs:
+    """Of integers as 64-bit ones."""
+    a, b = e.aligned(x)
+    if a.dtype.kind == "f":
+        return [e.map("Pow", a, b)]
+    return [e.cast(e.map("Pow", e.cast(a, DType.I64), e.cast(b, DType.I64)), a.dtype)]
+
+
+@exporter("neg")
+def _neg(e: Emitter, op: Op, x: Refs) -> Refs:
+    if x[0].dtype.kind == "u":
+        return [e.map("Sub", e.like(x[0], 0), x[0])]
+    return [e.map("Neg", x[0])]
 
 
 @exporter("select")
@@ -144,7 +162,11 @@ def _relu(e: Emitter, op: Op, x: Refs) -> Refs:
 @exporter("prelu")
 def _prelu(e: Emitter, op: Op, x: Refs) -> Refs:
     value, slope = e.aligned(x)
-    if slope.shape and all(n in (1, m) for n, m in zip(slope.shape, value.shape, strict=False)):
+    if (
+        value.dtype.kind == "f"
+        and slope.shape
+        and all(n in (1, m) for n, m in zip(slope.shape, value.shape, strict=False))
+    ):
         return [e.map("PRelu", value, slope)]
     negative = e.map("Less", value, e.like(value, 0), dtype=DType.BOOL)
     return [e.where(negative, e.map("Mul", value, slope), value)]

@@ -13,7 +13,7 @@ from nnefc.ir.types import DType
 from nnefc.ops.geometry import down_axes
 
 Refs = list[Ref]
-REDUCTIONS = {"max_reduce": "ReduceMax", "min_reduce": "ReduceMin", "mean_reduce": "ReduceMean"}
+REDUCTIONS = {"max_reduce": "ReduceMax", "min_reduce": "ReduceMin"}
 
 
 @exporter(*REDUCTIONS)
@@ -21,9 +21,14 @@ def _reduction(e: Emitter, op: Op, x: Refs) -> Refs:
     return [e.reduce(REDUCTIONS[op.kind], x[0], op.attrs["axes"])]
 
 
-@exporter("sum_reduce")
+@exporter("sum_reduce", "mean_reduce")
 def _sum(e: Emitter, op: Op, x: Refs) -> Refs:
-    return [e.reduce("ReduceMean" if op.attrs["normalize"] else "ReduceSum", x[0], op.attrs["axes"])]
+    """The mean of integers is the quotient of their sum."""
+    axes, mean = op.attrs["axes"], op.kind == "mean_reduce" or op.attrs["normalize"]
+    if mean and x[0].dtype.kind == "f":
+        return [e.reduce("ReduceMean", x[0], axes)]
+    total = e.reduce("ReduceSum", x[0], axes)
+    return [e.map("Div", total, e.like(total, math.prod(x[0].shape[a] for a in axes))) if mean else total]
 
 
 @exporter("all_reduce", "any_reduce")

@@ -1,0 +1,115 @@
+"""The extension's resize, grid_sample and roi_align as ONNX nodes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nnefc.errors import UnsupportedError
+from nnefc.formats.onnx.emit import Emitter, Ref, exporter
+from nnefc.ir.graph import Attrs, Op
+from nnefc.ir.types import DType
+from nnefc.ops.resize import resized_axes
+
+Refs = list[Ref]
+
+
+@exporter("resize")
+def _resize(e: Emitter, op: Op, x: Refs) -> Refs:
+    """Resize where run-times have it; else a product with the matrix of the weights for each dimension."""
+    value, attrs = x[0], op.attrs
+    size = tuple(attrs["size"])
+    still = all(
+        (n, s, tuple(r)) == (m, 1.0, (0.0, 1.0))
+        for n, s, m, r in zip(size[:2], attrs["scale"], value.shape, attrs["region"] or ((0.0, 1.0),) * 2, strict=False)
+    )
+    method, coordinates = attrs["method"], attrs["coordinates"]
+    known = method == "nearest" or (still and value.rank == 4 and not attrs["antialias"])
+    exact = all(np.float32(s) == np.float32(n / m) for n, s, m in zip(size, attrs["scale"], value.shape, strict=True))
+    if known and exact and coordinates != "tf_crop_and_resize":
+        named = {"mode": method, "coordinate_transformation_mode": coordinates, "nearest_mode": attrs["rounding"]}
+        if method == "cubic":
+            named |= {"cubic_coeff_a": attrs["cubic_coefficient"], "exclude_outside": int(attrs["exclude_outside"])}
+        return [e.node("Resize", [value, None, None, e.constant(size)], value.dtype, size, **named)]
+    return [_by_taps(e, value, attrs)]
+
+
+def _by_taps(e: Emitter, value: Ref, attrs: Attrs) -> Ref:
+    outside = np.zeros((1,) * value.rank, bool)
+    for taps in resized_axes(value.shape, attrs):
+        along = (-1,) + (1,) * (value.rank - 1 - taps.axis)
+        if attrs["method"] == "nearest":
+            value = e.gather(value, e.constant(taps.index[:, 0], hint="index"), taps.axis)
+        else:
+            matrix = np.zeros((value.shape[taps.axis], taps.index.shape[0]))
+            np.add.at(matrix, (taps.index.T, np.arange(taps.index.shape[0])), taps.weights.T)
+            value = _times(e, value, matrix, taps.axis)
+        outside = outside | taps.outside.reshape(along)
+    if outside.any():
+        value = e.where(e.constant(outside, DType.BOOL), e.like(value, attrs["extrapolation"]), value)
+    return value
+
+
+def _times(e: Emitter, x: Ref, matrix: np.ndarray, axis: int) -> Ref:
+    """A dimension multiplied by a matrix (extent, results)."""
+    order = [*(d for d in range(x.rank) if d != axis), axis]
+    moved = e.transpose(x, order)
+    weights = e.constant(matrix, x.dtype, hint="weights")
+    product = e.node("MatMul", [moved, weights], x.dtype, (*moved.shape[:-1], matrix.shape[1]))
+    return e.transpose(product, sorted(range(x.rank), key=lambda d: order[d]))
+
+
+@exporter("grid_sample")
+def _grid_sample(e: Emitter, op: Op, x: Refs) -> Refs:
+    value, grid = x
+    attrs = op.attrs
+    align = bool(attrs["align_corners"])
+    if not attrs["normalized"]:
+        grid = _normalized(e, op, grid, value.shape[2:], align)
+    named = {"mode": attrs["method"], "padding_mode": attrs["padding"], "align_corners": int(align)}
+    shape = op.output.type.extents
+    if value.rank != 3:
+        return [e.node("GridSample", [value, grid], value.dtype, shape, **named)]
+    n, c, count = shape
+    plane = e.reshape(value, (n, c, 1, value.shape[2]))
+    points = e.pad(e.reshape(grid, (n, 1, count, 1)), [(0, 0), (0, 0), (0, 0), (0, 1)])
+    return [e.reshape(e.node("GridSample", [plane, points], value.dtype, (n, c, 1, count), **named), shape)]
+
+
+def _normalized(e: Emitter, op: Op, grid: Ref, extents: tuple[int, ...], align: bool) -> Ref:
+    """Positions in elements as numbers from -1 to 1; the last dimension comes first."""
+    spans = np.array(extents[::-1], np.float64) - align
+    if not spans.all():
+        raise UnsupportedError("grid_sample by elements in a dimension of one aligned element").at(op.origin.location)
+    moved = grid if align else e.map("Add", grid, e.like(grid, 0.5))
+    scaled = e.map("Mul", moved, e.constant(2 / spans, grid.dtype))
+    return e.map("Sub", scaled, e.like(grid, 1))
+
+
+@exporter("roi_align")
+def _roi_align(e: Emitter, op: Op, x: Refs) -> Refs:
+    """RoiAlign, whose regions are (x, y, x, y) and, unless they are at least one element wide, half an element off."""
+    value, rois, batch_index = x
+    attrs = op.attrs
+    rate = set(attrs["sampling_rate"])
+    if len(rate) > 1:
+        raise UnsupportedError("ONNX has no roi_align with two sampling rates").at(op.origin.location)
+    rois = e.gather(rois, e.constant([1, 0, 3, 2]), 1)
+    wide = bool(attrs["at_least_one"])
+    if not wide:
+        rois = e.map("Add", rois, e.like(rois, 0.5))
+    index = e.cast(batch_index, DType.I64)
+    index = e.node("Clip", [index, e.constant(0), e.constant(value.shape[0] - 1)], DType.I64, index.shape)
+    height, width = attrs["output_size"]
+    return [
+        e.node(
+            "RoiAlign",
+            [value, rois, index],
+            value.dtype,
+            op.output.type.extents,
+            coordinate_transformation_mode="output_half_pixel" if wide else "half_pixel",
+            mode=attrs["mode"],
+            output_height=height,
+            output_width=width,
+            sampling_ratio=rate.pop(),
+        )
+    ]
