@@ -16,16 +16,21 @@ import onnx
 from onnx.backend.test.case.test_case import TestCase
 from onnx.backend.test.loader import load_model_tests
 
+from nnefc.codegen.artefact import assemble, load_artefact
+from nnefc.codegen.schedule import plan
+from nnefc.codegen.target import Target
+from nnefc.codegen.workers import compile_kernels
 from nnefc.errors import UnsupportedError
 from nnefc.formats.onnx import load
 from nnefc.ir.graph import Graph, Value
+from nnefc.passes import pipeline
 
 DENSE = frozenset(map(np.dtype, ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"))) | {
     np.dtype(ml_dtypes.bfloat16)
 }
 DATA_EXTENT = re.compile("test_(nonzero|unique|compress|strnorm|string|label_encoder|tfidf|regex)")
 """Cases of results whose extent depends on data."""
-_ASKED = re.compile("must be known when the model is read, but '(.*?)' is computed")
+_ASKED = re.compile("must be known when the model is read, but depends on the input (.*?); bind")
 
 
 @dataclass
@@ -55,16 +60,16 @@ class Bound:
     graph: Graph
     inputs: dict[str, np.ndarray]
 
-    def fault(self, results: Sequence[np.ndarray]) -> str | None:
-        """How the results differ from what they should be, or None."""
+    def fault(self, results: Sequence[np.ndarray], rtol: float | None = None, atol: float | None = None) -> str | None:
+        """How the results differ from what they should be, or None; by default with the tolerances of the case."""
         for i, (got, wanted) in enumerate(zip(results, self.case.outputs, strict=True)):
             if got.dtype != wanted.dtype or got.shape != wanted.shape:
                 return f"output {i} is {got.dtype}{list(got.shape)}, not {wanted.dtype}{list(wanted.shape)}"
-            rtol = self.case.rtol
+            relative, absolute = rtol or self.case.rtol, atol or self.case.atol
             if wanted.dtype.name == "bfloat16":
-                rtol, got, wanted = max(rtol, 2**-6), got.astype(np.float32), wanted.astype(np.float32)
+                relative, got, wanted = max(relative, 2**-6), got.astype(np.float32), wanted.astype(np.float32)
             try:
-                np.testing.assert_allclose(got, wanted, rtol=rtol, atol=self.case.atol)
+                np.testing.assert_allclose(got, wanted, rtol=relative, atol=absolute)
             except AssertionError as error:
                 return f"output {i}: " + " ".join(str(error).split())[:200]
         return None
@@ -115,7 +120,7 @@ def _stored(file: Path, info: onnx.ValueInfoProto) -> Any:
 
 
 def bind(case: Case) -> Bound:
-    """The case as a Graph, those inputs bound that must be known. Raises UnsupportedError."""
+    """The case as a Graph, those inputs of rank 0 or 1 bound that must be known. Raises UnsupportedError."""
     initial = {t.name for t in case.model.graph.initializer}
     names = [i.name for i in case.model.graph.input]
     if len(names) != len(case.inputs):
@@ -131,9 +136,11 @@ def bind(case: Case) -> Bound:
             break
         except UnsupportedError as error:
             asked = _ASKED.search(error.message)
-            if asked is None or asked[1] not in arrays or asked[1] in constants:
+            operands = re.findall("'(.*?)'", asked[1]) if asked else []
+            more = {n: arrays[n] for n in operands if arrays[n].ndim <= 1}
+            if not more:
                 raise
-            constants[asked[1]] = arrays[asked[1]]
+            constants |= more
     taken = [n for n in names if n not in constants and n not in initial]
     return Bound(case, graph, {v.name: arrays[n] for v, n in zip(graph.inputs, taken, strict=True)})
 
@@ -157,3 +164,15 @@ def merged(bounds: Sequence[Bound]) -> tuple[Graph, dict[str, np.ndarray]]:
         tensors |= {f"c{i}_{label}": tensor for label, tensor in graph.tensors.items()}
         arrays |= {f"c{i}_{name}": array for name, array in bound.inputs.items()}
     return Graph("merged", tuple(inputs), tuple(ops), tuple(outputs), tensors), arrays
+
+
+def compiled(bounds: Sequence[Bound], threads: int = 2) -> list[list[np.ndarray]]:
+    """The outputs of each case, all compiled as one program."""
+    graph, arrays = merged(bounds)
+    target = Target.host()
+    scheduled = plan(pipeline.run(graph), target)
+    kernels = compile_kernels(scheduled.specs(), target)
+    ports = [[(v.name, v.type) for v in side] for side in (graph.inputs, graph.outputs)]
+    model = load_artefact(assemble("merged", scheduled, kernels, *ports, target), threads=threads)
+    results = list(model(**arrays)) if len(graph.outputs) > 1 else [model(**arrays)]
+    return [[results.pop(0) for _ in bound.graph.outputs] for bound in bounds]

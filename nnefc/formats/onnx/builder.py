@@ -71,6 +71,14 @@ class Builder:
             return self._names.get(value.name, "an intermediate result")
         return self._array_names.get(id(value), "a constant")
 
+    def sources(self, value: Value) -> list[str]:
+        """The ONNX names of the inputs that a value is computed from, in their order."""
+        wanted = {value.name}
+        for op in reversed(self.ops):
+            if any(v.name in wanted for v in op.outputs):
+                wanted |= {v.name for v in op.inputs if isinstance(v, Value)}
+        return [self._names[v.name] for v in self.inputs if v.name in wanted]
+
     def attributes(self, sig: Signature, given: Mapping[str, Any]) -> Attrs:
         """All attributes of an operation. Raises TypeError for one that is not declared, or is missing."""
         values = {p.name: p.default for p in sig.attributes if p.default is not None}

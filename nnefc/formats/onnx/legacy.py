@@ -1,4 +1,4 @@
-"""What opset 6 wrote otherwise: nodes as they would be written in opset 7.
+"""What opset 6 wrote otherwise: nodes as opset 7 would write them. Of older opsets, what did not change until 6.
 
 Source: the operator changelog of ONNX (Broadcast.md and the versions 1, 6 and 7 of each operation).
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from nnefc.errors import UnsupportedError
+from nnefc.formats.onnx import attributes
 from nnefc.formats.onnx.registry import Node
 from nnefc.formats.onnx.scope import Scope
 
@@ -20,6 +22,13 @@ _DROPPED = {
 }
 LAST = 6
 """The newest opset whose nodes are rewritten."""
+
+
+def require_unchanged(schema: Any) -> None:
+    """Raise UnsupportedError for an operation of an older opset that is another in opset 6."""
+    later = attributes.schema_of(schema.name, "", LAST)
+    if later is None or later.since_version != schema.since_version:
+        raise UnsupportedError(f"the operation is that of opset {schema.since_version}; it is read from {LAST} on")
 
 
 def modern(s: Scope, n: Node) -> Node:

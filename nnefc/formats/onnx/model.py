@@ -14,7 +14,7 @@ from nnefc.errors import InvalidModelError, Location, UnsupportedError
 from nnefc.formats.onnx import wire
 from nnefc.formats.onnx.tensors import Weights, map_file
 
-OLDEST, NEWEST = 6, onnx.defs.onnx_opset_version()
+OLDEST, NEWEST = 1, onnx.defs.onnx_opset_version()
 """The opsets of ONNX's own domain that are read."""
 OLDEST_IR = 3
 Source = str | os.PathLike[str] | bytes | onnx.ModelProto

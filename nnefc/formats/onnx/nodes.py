@@ -105,6 +105,8 @@ class Runner:
         schema = attributes.schema_of(proto.op_type, domain, version)
         if schema is not None:
             attributes.check(proto, schema)
+            if not domain and version < legacy.LAST:
+                legacy.require_unchanged(schema)
         node = Node(
             proto.op_type,
             domain,

@@ -95,9 +95,9 @@ class Scope:
             return value
         if value is None:
             raise InvalidModelError(f"{what} is missing")
-        name = self.builder.name_of(value)
+        inputs = " and ".join(repr(name) for name in self.builder.sources(value))
         raise UnsupportedError(
-            f"{what} must be known when the model is read, but {name!r} is computed, or an input; bind an input with "
+            f"{what} must be known when the model is read, but depends on the input {inputs}; bind it to values with "
             "--const NAME=FILE.npy (constants= in Python)"
         )
 
