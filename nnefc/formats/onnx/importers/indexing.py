@@ -17,17 +17,15 @@ from nnefc.ir.types import DType
 REDUCTIONS = ("none", "add", "mul", "max", "min")
 
 
-def from_the_front(s: Scope, index: Imported, extent: int | np.ndarray) -> Any:
-    """Indices, I64, those below 0 counted from the end of a dimension (or of several, in the last one of ``index``)."""
+def from_the_front(s: Scope, index: Imported, extent: int) -> Any:
+    """Indices, I64, those below 0 counted from the end of a dimension."""
     if isinstance(index, np.ndarray):
         wide = index.astype(np.int64)
         return np.where(wide < 0, wide + extent, wide)
     wide = s.cast(index, DType.I64)
     if s.dtype(index).kind == "u":
         return wide
-    extents = np.asarray(extent, np.int64)
-    lifted = extents.reshape((1,) * (s.rank(wide) - extents.ndim) + extents.shape) if extents.ndim else int(extents)
-    return s.op("select", [s.op("lt", [wide, 0]), s.op("add", [wide, lifted]), wide])
+    return s.op("select", [s.op("lt", [wide, 0]), s.op("add", [wide, extent]), wide])
 
 
 @importer("Gather")
@@ -51,15 +49,12 @@ def _gather(s: Scope, n: Node) -> Sequence[Imported]:
 def _gather_elements(s: Scope, n: Node) -> Sequence[Imported]:
     x, index = n.need(0), n.need(1)
     axis = axis_of(s, n.attr("axis", 0), s.rank(x))
-    return [s.op("gather_elements", [x, from_the_front(s, index, s.shape(x)[axis])], axis=axis)]
+    return [s.op("gather_elements", [x, index], axis=axis)]
 
 
 @importer("GatherND")
 def _gather_nd(s: Scope, n: Node) -> Sequence[Imported]:
-    x, index, batch = n.need(0), n.need(1), n.attr("batch_dims", 0)
-    depth = s.shape(index)[-1]
-    extents = np.asarray(s.shape(x)[batch : batch + depth])
-    return [s.op("gather_nd", [x, from_the_front(s, index, extents)], batch_dims=batch)]
+    return [s.op("gather_nd", [n.need(0), n.need(1)], batch_dims=n.attr("batch_dims", 0))]
 
 
 def _reduction(s: Scope, n: Node) -> str:
@@ -73,15 +68,12 @@ def _reduction(s: Scope, n: Node) -> str:
 def _scatter_elements(s: Scope, n: Node) -> Sequence[Imported]:
     x, index, updates = n.need(0), n.need(1), n.need(2)
     axis = axis_of(s, n.attr("axis", 0), s.rank(x))
-    found = from_the_front(s, index, s.shape(x)[axis])
-    return [s.op("scatter_elements", [x, found, updates], axis=axis, reduction=_reduction(s, n))]
+    return [s.op("scatter_elements", [x, index, updates], axis=axis, reduction=_reduction(s, n))]
 
 
 @importer("ScatterND")
 def _scatter_nd(s: Scope, n: Node) -> Sequence[Imported]:
-    x, index, updates = n.need(0), n.need(1), n.need(2)
-    extents = np.asarray(s.shape(x)[: s.shape(index)[-1]])
-    return [s.op("scatter_nd", [x, from_the_front(s, index, extents), updates], reduction=_reduction(s, n))]
+    return [s.op("scatter_nd", [n.need(0), n.need(1), n.need(2)], reduction=_reduction(s, n))]
 
 
 @importer("TensorScatter")
