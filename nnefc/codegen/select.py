@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from nnefc.codegen.choice import (
     CHUNK,
+    ENOUGH_UNITS,
     Choice,
     access_cost,
+    access_of,
     chunked,
     lane_loop,
     operands_of,
@@ -20,6 +22,7 @@ from nnefc.codegen.choice import (
 from nnefc.codegen.kernels.contract import ContractKernel
 from nnefc.codegen.kernels.map import MapKernel
 from nnefc.codegen.kernels.rows import RowsKernel
+from nnefc.codegen.kernels.transpose import TransposeKernel
 from nnefc.codegen.nest import Loop, Nest, collapsed, flattened, nest, ordered, unit_loop, volume, without
 from nnefc.codegen.pack import Panels, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.select_indexed import (
@@ -51,6 +54,9 @@ def _map(call: Map, target: Target) -> Choice:
     views = call.inputs + call.outputs
     count, lanes = len(views), vector_lanes(target)
     loops = collapsed(ordered(nest(call.outputs[0].shape, views), len(call.inputs))) or (unit_loop(count),)
+    turned = _turned(call, loops, target)
+    if turned is not None:
+        return turned
     k = lane_loop(loops, lanes)
     lane, rest = loops[k], without(loops, k)
     if not rest:
@@ -60,6 +66,45 @@ def _map(call: Map, target: Target) -> Choice:
         call.exprs,
         operands_of(views, lane),
         len(call.inputs),
+        len(outer),
+        lanes,
+        lane.extent >= lanes,
+        lane.extent % lanes != 0,
+    )
+    geometry = (row.extent, lane.extent, *row.strides, *lane.strides, *flattened(outer))
+    return Choice(spec, views, geometry, volume(outer))
+
+
+def _turned(call: Map, loops: Nest, target: Target) -> Choice | None:
+    """The kernel that transposes blocks, where the output is contiguous along one loop, and one input, which would have
+    to be read a stride apart along it, along another that is long enough for a block; else None."""
+    last = len(call.inputs)
+    lane = next((p for p in loops if p.strides[last] == 1), None)
+    if lane is None or len(call.outputs) != 1 or any(v.overlaps(call.outputs[0]) for v in call.inputs):
+        return None
+    apart = [k for k in range(last) if access_of(lane, k) is Access.STRIDED]
+    if len(apart) != 1:
+        return None
+    (k,) = apart
+    lanes = target.vector_bytes // max(4, call.inputs[k].dtype.size)
+    row = next((p for p in loops if p.strides[k] == 1 and p.extent >= lanes), None)
+    if row is None or lane.extent < lanes // 2:
+        return None
+    order = (k, *(j for j in range(last) if j != k), last)
+    views = tuple((*call.inputs, call.outputs[0])[j] for j in order)
+    args = [arg(order.index(j), v.dtype) for j, v in enumerate(call.inputs)]
+    lane, row, *rest = (
+        Loop(p.extent, tuple(p.strides[j] for j in order))
+        for p in (lane, row, *(p for p in loops if p is not lane and p is not row))
+    )
+    blocks = Loop(math.ceil(row.extent / lanes), (*(s * lanes for s in row.strides), lanes))
+    if blocks.extent * volume(tuple(rest)) < ENOUGH_UNITS:
+        lane, parts = chunked(lane, lanes, CHUNK // lanes)
+        rest += parts
+    outer = (*(Loop(p.extent, (*p.strides, 0)) for p in rest), blocks)
+    spec = TransposeKernel(
+        call.exprs[0].substitute(args),
+        operands_of(views, lane, row),
         len(outer),
         lanes,
         lane.extent >= lanes,

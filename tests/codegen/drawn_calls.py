@@ -86,6 +86,23 @@ class Drawer:
         inputs = tuple(self.view(shape, t, repeat=True) for t in types)
         return Map((expr,), inputs, (self.view(shape, expr.dtype),))
 
+    def turn(self) -> Call:
+        """A map whose first input lies in another order than its output."""
+        f = self.pick(DType.F32, DType.F32, DType.F64, DType.F16, DType.BF16, DType.U8, DType.I64, DType.BOOL)
+        shape = tuple(int(n) for n in self.rng.choice((3, 16, 17, 31, 33, 50, 300), 2)) + (3,) * int(self.pick(0, 1))
+        order = self.rng.permutation(len(shape))
+        x = self._dense(shape, f, order)
+        out = self._dense(shape, f, order[::-1])
+        if f.kind != "f" or self.rng.random() < 0.3:
+            return Map((arg(0, f),), (x,), (out,))
+        bias = self.view((1, shape[1]), DType.F32).broadcast_to(shape)
+        expr = call("add", call("mul", arg(1, f), const(2, f)), cast(arg(0, DType.F32), f))
+        return Map((expr,), (bias, x), (out,))
+
+    def _dense(self, shape: Sequence[int], dtype: DType, order: Sequence[int]) -> View:
+        view = self.view(shape, dtype, dense=True)
+        return replace(view, offset=0, strides=dense_strides(shape, tuple(int(d) for d in order)))
+
     def reduce(self) -> Call:
         f = self.pick(DType.F32, DType.F32, DType.F64)
         kept, reduced = self.shape(int(self.rng.integers(0, 4)), 400), self.shape(int(self.rng.integers(1, 4)), 60)
@@ -255,7 +272,7 @@ class Drawer:
 
 
 FAMILIES = (
-    *("map", "reduce", "window", "row", "contract", "half", "gather", "pick_rows", "box"),
+    *("map", "turn", "reduce", "window", "row", "contract", "half", "gather", "pick_rows", "box"),
     *("scatter", "scan", "sort", "suppress"),
 )
 

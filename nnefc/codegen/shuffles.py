@@ -1,0 +1,79 @@
+"""Instructions that move elements between the lanes of registers. See ``instructions`` for what an instruction is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+
+from nnefc.codegen.device import Instruction
+from nnefc.codegen.emit import emit_expr, to_register
+from nnefc.codegen.instructions import operation
+from nnefc.codegen.spec import Access
+from nnefc.codegen.tile import Accessor, Lattice, Offsets, index, load_i64
+from nnefc.ir.expr import Expr
+from nnefc.ir.types import DType
+
+_BITS = {DType.BOOL: DType.U8, DType.F16: DType.U16, DType.BF16: DType.U16}
+"""As what an element is moved that registers hold otherwise than memory."""
+
+
+def transpose(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """The transposed square of as many vectors as each has lanes: a power of two.
+
+    Step by step, one bit of the row number changes places with the same bit of the lane number (Eklundh, 1972)."""
+    count, bit = len(rows), 1
+    rows = list(rows)
+    while bit < count:
+        low = [lane if not lane & bit else count + (lane ^ bit) for lane in range(count)]
+        high = [lane | bit if not lane & bit else count + lane for lane in range(count)]
+        for r in range(count):
+            if not r & bit:
+                pair = rows[r], rows[r | bit]
+                rows[r], rows[r | bit] = (_shuffled(b, *pair, lanes) for lanes in (low, high))
+        bit *= 2
+    return rows
+
+
+def _shuffled(b: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: Sequence[int]) -> ir.Value:
+    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
+
+
+def map_transposed(lattice: Lattice, expr: Expr) -> Instruction:
+    """map_transposed(p, offsets, g, count): store ``expr`` of all operands but the last to the last.
+
+    The tile is square. Operand 0 moves by one element from row to row: it is read along its rows and transposed."""
+    inputs = len(lattice.operands) - 1
+
+    def meaning(p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int) -> None:
+        args = [lattice.get(k, p, offsets, g, count) for k in range(inputs)]
+        lattice.put(inputs, np.array(expr.evaluate(args)), p, offsets, g, count)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
+        p, offsets, g, count = args
+        access = lattice.emitter(b, p, offsets, g, count)
+        first = _columns(b, access, lattice, g, count)
+        for r, value in enumerate(transpose(b, first)):
+            operand = to_register(b, value, lattice.operands[0].dtype, lattice.target)
+            values = [operand, *(access.load(k, r, 0) for k in range(1, inputs))]
+            access.store(inputs, r, 0, emit_expr(b, expr, values, lattice.lanes, lattice.target))
+
+    return operation("map_transposed", meaning, lambda p, offsets, g, count: types.void, emit)
+
+
+def _columns(b: ir.IRBuilder, access: Accessor, lattice: Lattice, g: ir.Value, count: ir.Value) -> list[ir.Value]:
+    """Operand 0 as it lies in memory: a vector along the rows for each lane; those beyond the end are 0."""
+    dtype, lanes, vectors = lattice.operands[0].dtype, lattice.lanes, access.vectors
+    pointer, offset = b.extract_value(access.p, 0), b.extract_value(access.offsets, 0)
+    step = load_i64(b, g, index(lattice.lane_at))
+    columns = []
+    for lane in range(lanes):
+        mask = None
+        if lattice.masked:
+            mask = vectors.below(b.select(b.icmp_signed("<", index(lane), count), index(lanes), index(0)))
+        place = b.add(offset, b.mul(step, index(lane)))
+        columns.append(vectors.load(pointer, place, Access.UNIT, None, _BITS.get(dtype, dtype), mask))
+    return columns
