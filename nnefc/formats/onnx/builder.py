@@ -65,11 +65,11 @@ class Builder:
             self._array_names[id(value)] = name
             self._alive.append(value)
 
-    def name_of(self, value: Imported) -> str:
-        """The ONNX name of a tensor, or a description."""
-        if isinstance(value, Value):
-            return self._names.get(value.name, "an intermediate result")
-        return self._array_names.get(id(value), "a constant")
+    def same_name(self, named: np.ndarray, array: np.ndarray) -> np.ndarray:
+        """``array``, under the ONNX name of ``named`` too, if it has one and the elements are many."""
+        if id(named) in self._array_names and array.size > 1:
+            self.remember(self._array_names[id(named)], array)
+        return array
 
     def sources(self, value: Value) -> list[str]:
         """The ONNX names of the inputs that a value is computed from, in their order."""

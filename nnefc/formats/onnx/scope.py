@@ -197,7 +197,7 @@ class Scope:
     def reshape(self, value: Imported, shape: Sequence[int]) -> Any:
         """The same elements in row-major order under another shape; extents are positive."""
         if isinstance(value, np.ndarray):
-            return value.reshape(tuple(shape))
+            return self.builder.same_name(value, value.reshape(tuple(shape)))
         return value if tuple(shape) == value.type.shape else self.op("reshape", [value], shape=tuple(shape))
 
     def transpose(self, value: Imported, perm: Sequence[int]) -> Any:
@@ -205,7 +205,7 @@ class Scope:
         if list(perm) == list(range(len(perm))):
             return value
         if isinstance(value, np.ndarray):
-            return value.transpose(tuple(perm))
+            return self.builder.same_name(value, value.transpose(tuple(perm)))
         return self.op("transpose", [value], axes=tuple(perm))
 
     def cast(self, value: Imported, dtype: DType) -> Any:
