@@ -91,6 +91,19 @@ def floats() -> Iterator[Case]:
     yield Case("pad", [logicals(rng, (3, 4))], {"padding": [(1, 1), (0, 2)]})
 
 
+def normalizations() -> Iterator[Case]:
+    """Normalizations of rows with an affine map."""
+    rng = np.random.default_rng(14)
+    for shape in shapes(rng, 6, (2, 3, 4)):
+        x = scalars(rng, shape)
+        axes = sorted(int(a) for a in rng.permutation(len(shape))[: rng.integers(1, len(shape))])
+        row = tuple(n if i in axes else 1 for i, n in enumerate(shape))
+        scale, offset = scalars(rng, row), scalars(rng, row)
+        yield Case("layer_normalization", [x, scale, offset], {"axes": axes, "epsilon": 1e-3})
+        yield Case("rms_normalization", [x, scale], {"axes": axes, "epsilon": 1e-3})
+    yield Case("layer_normalization", [scalars(rng, (7, 33)), 1.0, 0.0], {"axes": [1], "epsilon": 1e-5})
+
+
 @cache
 def families() -> dict[str, tuple[Case, ...]]:
     """All drawn cases, by family."""
@@ -98,4 +111,5 @@ def families() -> dict[str, tuple[Case, ...]]:
         "elementwise extension": tuple(elementwise()),
         "integers": tuple(integers()),
         "other floats": tuple(floats()),
+        "normalizations of rows": tuple(normalizations()),
     }

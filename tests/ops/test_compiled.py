@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import drawn
 import drawn_extension
+import drawn_sampling
 import drawn_sequential
 import drawn_windows
 import numpy as np
@@ -29,9 +30,10 @@ FAMILIES = {
     **drawn.families(),
     **drawn_windows.families(),
     **drawn_extension.families(),
+    **drawn_sampling.families(),
     **drawn_sequential.families(),
 }
-TOLERANCE = {np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-12}
+TOLERANCE = {np.dtype("f2"): 1e-3, np.dtype("f4"): 1e-5, np.dtype("f8"): 1e-12}
 """Of float results: relative to the element, plus a tenth of it relative to the largest element."""
 FEW = 3
 
