@@ -25,8 +25,8 @@ MAX_NAME = 1000
 def parse_document(text: str, file: str = "graph.nnef") -> ast.Document:
     """The syntax tree of a whole ``graph.nnef``. Raises InvalidModelError at the first fault of syntax."""
     source = ast.Source(file, text)
-    version, extensions, fragments, graph = _parse(source, "document")
-    return ast.Document(source, version, extensions, fragments, graph)
+    (version, extensions, fragments, graph), quoted = _parsed(source, "document")
+    return ast.Document(source, version, extensions, fragments, graph, quoted)
 
 
 def parse_declarations(text: str, file: str) -> tuple[ast.Fragment, ...]:
@@ -42,13 +42,22 @@ def parse_quantization(text: str, file: str = "graph.quant") -> tuple[ast.Quanti
 
 
 def _parse(source: ast.Source, start: str) -> Any:
+    tree, quoted = _parsed(source, start)
+    if quoted is not None:
+        raise source.place(InvalidModelError("an identifier cannot be quoted here", quoted))
+    return tree
+
+
+def _parsed(source: ast.Source, start: str) -> tuple[Any, Location | None]:
+    """What a text holds, and where the first quoted identifier is."""
     if len(source.text) > MAX_TEXT:
         raise InvalidModelError(
             f"the text has {len(source.text)} characters; at most {MAX_TEXT} are accepted", Location(source.file)
         )
     builder = TreeBuilder(source.file)
     try:
-        return builder.transform(_parser().parse(source.text, start))
+        tree = builder.transform(_parser().parse(source.text, start))
+        return tree, builder.quoted
     except VisitError as wrapped:
         if not isinstance(wrapped.orig_exc, InvalidModelError):
             raise wrapped.orig_exc from None

@@ -269,13 +269,15 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Document:
-    """A whole ``graph.nnef``."""
+    """A whole ``graph.nnef``. ``quoted`` is where the first identifier like ``i"a.b"`` is, which only tract's dialect
+    has."""
 
     source: Source
     version: Constant
     extensions: tuple[Extension, ...]
     fragments: tuple[Fragment, ...]
     graph: GraphDefinition
+    quoted: Location | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,10 +32,18 @@ class TreeBuilder(Transformer_NonRecursive):  # type: ignore[type-arg]
     def __init__(self, file: str):
         super().__init__()
         self.file = file
+        self.quoted: Location | None = None
 
     def at(self, token: Token) -> Location:
         """Where a token starts."""
         return Location(self.file, token.line or 0, token.column or 0)
+
+    def IDENT(self, token: Token) -> Token:
+        """An identifier; of ``i"a.b"``, what is between the quotes, its first place kept."""
+        if not token.endswith('"'):
+            return token
+        self.quoted = self.quoted or self.at(token)
+        return Token.new_borrow_pos("IDENT", re.sub(r"\\(.)", r"\1", token[2:-1]), token)
 
     def _deep(self, location: Location, *parts: ast.Expr | None) -> int:
         depth = 1 + max([p.depth for p in parts if p is not None], default=0)
@@ -62,6 +70,8 @@ class TreeBuilder(Transformer_NonRecursive):  # type: ignore[type-arg]
         return c[0]
 
     def extension(self, c: list[Any]) -> list[ast.Extension]:
+        if isinstance(c[1], Token):
+            return [ast.Extension(self.at(c[1]), tuple(str(part) for part in c[1].split(maxsplit=1)))]
         return [ast.Extension(location, words) for group in c[1:] for location, words in group]
 
     def words(self, c: list[Token]) -> list[tuple[Location, tuple[str, ...]]]:

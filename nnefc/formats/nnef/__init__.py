@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from nnefc.errors import Location, NnefcError
 from nnefc.formats.nnef import archive, quantfile
 from nnefc.formats.nnef.context import Context
-from nnefc.formats.nnef.dialect import STRICT, TOLERANT, Dialect, Notes
+from nnefc.formats.nnef.dialect import STRICT, TOLERANT, TRACT_PREFIX, Dialect, Notes
 from nnefc.formats.nnef.lift import ReadTensor, Shapes, lift
 from nnefc.formats.nnef.quantfile import Entry
 from nnefc.formats.nnef.typecheck import check
@@ -67,8 +67,12 @@ def parse_graph(
     UnsupportedError, with the place and its source line."""
     document = parse_document(text, file)
     try:
-        checked = check(document, Context(dialect, notes))
-        return lift(checked, shapes=shapes, quantization=quantization, read_tensor=read_tensor)
+        context = Context(dialect, notes)
+        if dialect.tract and any(e.words[0].startswith(TRACT_PREFIX) for e in document.extensions):
+            from nnefc.formats.nnef import tract
+
+            return tract.lift(document, context, shapes=shapes, quantization=quantization, read_tensor=read_tensor)
+        return lift(check(document, context), shapes=shapes, quantization=quantization, read_tensor=read_tensor)
     except NnefcError as error:
         document.source.place(error)
         raise

@@ -22,6 +22,11 @@ def check_header(document: ast.Document, context: Context) -> tuple[str, ...]:
     version = document.version.value
     if version != 1.0 or isinstance(version, int):
         fail(f"the version {version} of NNEF is not supported; 1.0 is", document.version.location)
+    if document.quoted is not None:
+        fail(
+            "identifiers in quotes are of tract's dialect, which 'extension tract_registry tract_core;' declares",
+            document.quoted,
+        )
     declared = tuple(dict.fromkeys(str(e) for e in document.extensions))
     for extension in document.extensions:
         if str(extension) not in KNOWN_EXTENSIONS:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, fields
 
 from nnefc.errors import Location
 
+TRACT_PREFIX = "tract_"
+"""What the words start with that declare tract's dialect, and the names of its operations."""
+
 Notes = Callable[[str, Location | None], None]
 """Takes a line about something tolerated, and its place."""
 
@@ -33,6 +36,10 @@ class Dialect:
     """``scalar('inf')``, ``scalar('-inf')`` and ``scalar('nan')``, for which NNEF has no literals (3.3.3)."""
     any_item_type: bool = False
     """Stored items of another kind than the variable's, as quantized integers for ``variable<integer>`` (5.2.1)."""
+    tensor_for_attribute: bool = False
+    """A tensor whose stored value is one number where an attribute's value is wanted, as ``epsilon`` (3.3.2)."""
+    tract: bool = False
+    """Documents that declare ``tract_registry``: what torch_to_nnef writes for the engine tract."""
     unknown_quantized: bool = False
     """Lines of ``graph.quant`` for tensors that the graph does not have (5.3)."""
 

@@ -50,7 +50,7 @@ Emit = Callable[[Call], Sequence[Any]]
 
 
 @dataclass
-class _Scope:
+class Frame:
     """Where an expression is evaluated: identifiers, what ``?`` stands for, how to name what has no name."""
 
     values: dict[str, Any]
@@ -72,7 +72,7 @@ class Expander:
 
     def graph(self) -> dict[str, Value]:
         """Evaluate the graph; returns its tensors by name. Raises InvalidModelError or UnsupportedError."""
-        scope = _Scope({})
+        scope = Frame({})
         for assignment in self.checked.document.graph.body:
             scope.stem = next(t.name for t in targets(assignment.target))
             value = run(self._evaluated(assignment.value, scope, hint_of(assignment.target)))
@@ -91,7 +91,7 @@ class Expander:
 
     # Expressions.
 
-    def _start(self, expr: ast.Expr, scope: _Scope, hint: Hint = None) -> Any:
+    def _start(self, expr: ast.Expr, scope: Frame, hint: Hint = None) -> Any:
         """The value of an expression, or the task that finds it."""
         if expr in self.findings.promoted:
             return self._promoted(expr, scope, hint)
@@ -101,7 +101,7 @@ class Expander:
             return scope.values[expr.name]
         return self._task(expr, scope, hint)
 
-    def _promoted(self, expr: ast.Expr, scope: _Scope, hint: Hint) -> Task:
+    def _promoted(self, expr: ast.Expr, scope: Frame, hint: Hint) -> Task:
         value = yield self._task(expr, scope, hint)
         return self._fitted(value, self.findings.promoted[expr], expr.location)
 
@@ -116,40 +116,41 @@ class Expander:
         scalar = spec in (ast.PrimitiveSpec("scalar"), ast.TensorSpec("scalar"))
         return float(value) if scalar and type(value) is int else value
 
-    def _evaluated(self, expr: ast.Expr, scope: _Scope, hint: Hint) -> Task:
+    def _evaluated(self, expr: ast.Expr, scope: Frame, hint: Hint) -> Task:
         return (yield self._start(expr, scope, hint))
 
-    def _task(self, expr: ast.Expr, scope: _Scope, hint: Hint) -> Task:
+    def _task(self, expr: ast.Expr, scope: Frame, hint: Hint) -> Task:
         self._count(expr.location, steps=1)
-        return _TASKS[type(expr)](self, expr, scope, hint)
+        task: Task = getattr(self, _TASKS[type(expr)])(expr, scope, hint)
+        return task
 
-    def _constant(self, expr: ast.Constant, scope: _Scope, hint: Hint) -> Task:
+    def _constant(self, expr: ast.Constant, scope: Frame, hint: Hint) -> Task:
         yield from ()
         return expr.value
 
-    def _identifier(self, expr: ast.Identifier, scope: _Scope, hint: Hint) -> Task:
+    def _identifier(self, expr: ast.Identifier, scope: Frame, hint: Hint) -> Task:
         yield from ()
         return scope.values[expr.name]
 
-    def _numbers(self, expr: ast.Numbers, scope: _Scope, hint: Hint) -> Task:
+    def _numbers(self, expr: ast.Numbers, scope: Frame, hint: Hint) -> Task:
         self._count(expr.location, items=len(expr.values))
         yield from ()
         return list(expr.values)
 
-    def _array(self, expr: ast.ArrayExpr, scope: _Scope, hint: Hint) -> Task:
+    def _array(self, expr: ast.ArrayExpr, scope: Frame, hint: Hint) -> Task:
         self._count(expr.location, items=len(expr.items))
         values = []
         for i, item in enumerate(expr.items):
             values.append((yield self._start(item, scope, item_hint(hint, i))))
         return values
 
-    def _tuple(self, expr: ast.TupleExpr, scope: _Scope, hint: Hint) -> Task:
+    def _tuple(self, expr: ast.TupleExpr, scope: Frame, hint: Hint) -> Task:
         values = []
         for i, item in enumerate(expr.items):
             values.append((yield self._start(item, scope, item_hint(hint, i))))
         return tuple(values)
 
-    def _unary(self, expr: ast.Unary, scope: _Scope, hint: Hint) -> Task:
+    def _unary(self, expr: ast.Unary, scope: Frame, hint: Hint) -> Task:
         operand = yield self._start(expr.operand, scope)
         if expr in self.findings.tensor_operators:
             if expr.op == "+":
@@ -157,7 +158,7 @@ class Expander:
             return (yield self._fragment(UNARY_FRAGMENTS[expr.op], (operand,), scope, hint, expr.location))
         return self._arithmetic(arithmetic.unary, expr.location, expr.op, operand)
 
-    def _binary(self, expr: ast.Binary, scope: _Scope, hint: Hint) -> Task:
+    def _binary(self, expr: ast.Binary, scope: Frame, hint: Hint) -> Task:
         chain = [expr]
         while isinstance(chain[-1].left, ast.Binary):
             chain.append(chain[-1].left)
@@ -167,7 +168,7 @@ class Expander:
             value = yield self._operator(node, value, scope, hint if node is expr else None)
         return value
 
-    def _operator(self, node: ast.Binary, left: Any, scope: _Scope, hint: Hint) -> Task:
+    def _operator(self, node: ast.Binary, left: Any, scope: Frame, hint: Hint) -> Task:
         tensors = node in self.findings.tensor_operators
         if not tensors and node.op in ("&&", "||") and left is (node.op == "||"):
             return left
@@ -187,11 +188,11 @@ class Expander:
         except arithmetic.Invalid as fault:
             fail(str(fault), location)
 
-    def _select(self, expr: ast.Select, scope: _Scope, hint: Hint) -> Task:
+    def _select(self, expr: ast.Select, scope: Frame, hint: Hint) -> Task:
         condition = yield self._start(expr.condition, scope)
         return (yield self._start(expr.then if condition else expr.otherwise, scope, hint))
 
-    def _subscript(self, expr: ast.Subscript, scope: _Scope, hint: Hint) -> Task:
+    def _subscript(self, expr: ast.Subscript, scope: Frame, hint: Hint) -> Task:
         sequence = yield self._start(expr.sequence, scope)
         length = len(sequence)
         begin = 0 if expr.begin is None else (yield self._start(expr.begin, scope))
@@ -207,7 +208,7 @@ class Expander:
         self._count(expr.location, items=len(part))
         return part
 
-    def _comprehension(self, expr: ast.Comprehension, scope: _Scope, hint: Hint) -> Task:
+    def _comprehension(self, expr: ast.Comprehension, scope: Frame, hint: Hint) -> Task:
         iterables = []
         for _, iterable in expr.loops:
             iterables.append((yield self._start(iterable, scope)))
@@ -224,7 +225,7 @@ class Expander:
                 results.append((yield self._start(expr.item, inner, item_hint(hint, len(results)))))
         return results
 
-    def _builtin(self, expr: ast.Builtin, scope: _Scope, hint: Hint) -> Task:
+    def _builtin(self, expr: ast.Builtin, scope: Frame, hint: Hint) -> Task:
         value = yield self._start(expr.argument, scope)
         if expr.name == "length_of":
             return len(value)
@@ -243,7 +244,7 @@ class Expander:
 
     # Invocations.
 
-    def _invocation(self, expr: ast.Invocation, scope: _Scope, hint: Hint) -> Task:
+    def _invocation(self, expr: ast.Invocation, scope: Frame, hint: Hint) -> Task:
         info = self.checked.calls[expr]
         generic = scope.generic if info.generic == "?" else info.generic
         arguments = {}
@@ -256,7 +257,7 @@ class Expander:
             arguments[param.name] = value
         return (yield self._apply(info.signature, generic, arguments, scope, hint, expr.location))
 
-    def _fragment(self, name: str, operands: Sequence[Any], scope: _Scope, hint: Hint, location: Location) -> Task:
+    def _fragment(self, name: str, operands: Sequence[Any], scope: Frame, hint: Hint, location: Location) -> Task:
         """The invocation that an operator on tensors stands for."""
         signature = self.checked.signatures[name]
         arguments = {p.name: x for p, x in zip(signature.params, operands, strict=True)}
@@ -267,7 +268,7 @@ class Expander:
         signature: Signature,
         generic: str | None,
         arguments: dict[str, Any],
-        scope: _Scope,
+        scope: Frame,
         hint: Hint,
         location: Location,
     ) -> Task:
@@ -285,10 +286,10 @@ class Expander:
             fail(f"fragments nest more than {MAX_RECURSION} deep; {signature.name!r} calls itself", location)
         self.checked.check_fragment(signature)
         by_name = {r.name: h for r, h in zip(signature.results, hints, strict=True)}
-        inner = _Scope(arguments, generic, stem_of(hint), by_name, places, scope.depth + 1)
+        inner = Frame(arguments, generic, stem_of(hint), by_name, places, scope.depth + 1)
         return (yield self._body(signature, inner, location))
 
-    def _body(self, signature: Signature, scope: _Scope, location: Location) -> Task:
+    def _body(self, signature: Signature, scope: Frame, location: Location) -> Task:
         assert signature.body is not None and scope.hints is not None
         stem = scope.stem
         for assignment in signature.body:
@@ -355,19 +356,19 @@ class Expander:
         return result
 
 
-_TASKS: dict[type[ast.Expr], Callable[..., Task]] = {
-    ast.Constant: Expander._constant,
-    ast.Identifier: Expander._identifier,
-    ast.Numbers: Expander._numbers,
-    ast.ArrayExpr: Expander._array,
-    ast.TupleExpr: Expander._tuple,
-    ast.Unary: Expander._unary,
-    ast.Binary: Expander._binary,
-    ast.Select: Expander._select,
-    ast.Subscript: Expander._subscript,
-    ast.Comprehension: Expander._comprehension,
-    ast.Builtin: Expander._builtin,
-    ast.Invocation: Expander._invocation,
+_TASKS: dict[type[ast.Expr], str] = {
+    ast.Constant: "_constant",
+    ast.Identifier: "_identifier",
+    ast.Numbers: "_numbers",
+    ast.ArrayExpr: "_array",
+    ast.TupleExpr: "_tuple",
+    ast.Unary: "_unary",
+    ast.Binary: "_binary",
+    ast.Select: "_select",
+    ast.Subscript: "_subscript",
+    ast.Comprehension: "_comprehension",
+    ast.Builtin: "_builtin",
+    ast.Invocation: "_invocation",
 }
 
 
