@@ -79,8 +79,9 @@ def check(node: onnx.NodeProto, schema: Any) -> None:
         if not least <= count <= most:
             allowed = f"{least}" if least == most else f"{least} or more" if most > _INFINITE else f"{least} to {most}"
             raise InvalidModelError(f"there are {count} {what}; the operation has {allowed}")
-    for name, formal in zip(node.input, schema.inputs, strict=False):
-        if not name and formal.option == onnx.defs.OpSchema.FormalParameterOption.Single:
+    for index, name in enumerate(node.input):
+        formal = schema.inputs[min(index, len(schema.inputs) - 1)]
+        if not name and formal.option != onnx.defs.OpSchema.FormalParameterOption.Optional:
             raise InvalidModelError(f"the input {formal.name!r} is left out")
     given = {a.name for a in node.attribute}
     for name, declared in schema.attributes.items():

@@ -71,6 +71,12 @@ class Builder:
             self.remember(self._array_names[id(named)], array)
         return array
 
+    def name_of(self, value: Imported) -> str:
+        """The name that a tensor has in its file, or a description."""
+        if isinstance(value, Value):
+            return self._names.get(value.name, "an intermediate result")
+        return self._array_names.get(id(value), "a constant")
+
     def sources(self, value: Value) -> list[str]:
         """The ONNX names of the inputs that a value is computed from, in their order."""
         wanted = {value.name}

@@ -60,6 +60,8 @@ def _broadcast(s: Scope, n: Node) -> Node:
 
 def _at_axis(s: Scope, value: Any, axis: int, rank: int) -> Any:
     """A tensor whose dimensions begin at ``axis`` of one of ``rank``."""
+    if not 0 <= axis <= rank:
+        raise s.invalid(f"axis = {axis} is out of range: the first operand has rank {rank}")
     trailing = rank - axis - s.rank(value)
     if trailing <= 0 or s.shape(value) in ((), (1,)):
         return value

@@ -140,6 +140,8 @@ class Runner:
             raise InvalidModelError(
                 f"its inputs or attributes do not fit the operation: {type(error).__name__}: {error}"
             ) from error
+        except MemoryError:
+            raise UnsupportedError("there is not enough memory for its result") from None
         finally:
             scope.node = outer
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from nnefc.formats.onnx.registry import Imported, Node, importer
-from nnefc.formats.onnx.scope import Scope
+from nnefc.formats.onnx.scope import MAX_FOLDED, Scope
 from nnefc.ir.types import DType
 from nnefc.ops.primitive import require
 
@@ -37,6 +38,8 @@ def _affine_grid(s: Scope, n: Node) -> Sequence[Imported]:
     theta, size = n.need(0), s.known_ints(n.need(1), "size")
     spatial = size[2:]
     require(len(spatial) in (2, 3), f"size = {size} must have four or five items")
+    if math.prod(max(1, extent) for extent in spatial) > MAX_FOLDED:
+        raise s.unsupported(f"size = {size}: a grid of more than {MAX_FOLDED} points")
     require(s.shape(theta) == (size[0], len(spatial), len(spatial) + 1), f"theta has shape {s.shape(theta)}")
     steps = []
     for extent in spatial:
