@@ -78,8 +78,8 @@ def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, 
 def _lowered_axis(
     b: ProgramBuilder, rois: View, axis: int, extent: int, count: int, at_least_one: bool
 ) -> list[tuple[View, View]]:
-    """As ``_axis_samples``: (index, weight) of the elements before and after, (R, count) each."""
-    dtype = DType.F64 if rois.dtype is DType.F64 else DType.F32
+    """As ``_axis_samples``: (index, weight) of the elements before and after, (R, count) each; positions in F64."""
+    dtype, wide = DType.F64, DType.F64 if rois.dtype is DType.F64 else DType.F32
     start, end, number = cast(arg(0, rois.dtype), dtype), cast(arg(1, rois.dtype), dtype), arg(2, dtype)
     length = call("sub", end, start)
     if at_least_one:
@@ -97,7 +97,7 @@ def _lowered_axis(
     u, zero = call("sub", held, before), const(0.0, dtype)
     pairs = [(before, call("sub", const(1.0, dtype), u)), (after, u)]
     return [
-        (b.map(cast(index, DType.I64), [position]), b.map(select(inside, weight, zero), [position]))
+        (b.map(cast(index, DType.I64), [position]), b.map(cast(select(inside, weight, zero), wide), [position]))
         for index, weight in pairs
     ]
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from drawn import families
 from drawn_extension import families as extension_families
+from drawn_sampling import families as sampling_families
 from drawn_sequential import families as sequential_families
 from drawn_windows import families as window_families
 from op_cases import Case
 
-FAMILIES = families() | window_families() | extension_families() | sequential_families()
+FAMILIES = families() | window_families() | extension_families() | sampling_families() | sequential_families()
 CASES = [case for family in FAMILIES.values() for case in family]
 KINDS = sorted({c.kind for c in CASES})
 
