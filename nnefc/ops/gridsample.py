@@ -2,6 +2,7 @@
 
 Positions, paddings and weights are those of GridSample in ONNX (operator version 22), for one to three spatial
 dimensions, the last dimension first. Coordinates go from -1 to 1, or are elements where they are not ``normalized``.
+Of cubic samples each tap is padded by itself, as engines do.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _axis_taps(position: np.ndarray, extent: int, attrs: Attrs) -> list[tuple[np
     low, high = _bounds(extent, attrs)
     if method == "nearest":
         x = np.rint(x)
-    beyond = (x < low) | (x > high)
+    beyond = ((x < low) | (x > high)) & (method != "cubic")
     if padding == "border":
         x = np.where(beyond, np.clip(x, 0, extent - 1), x)
     elif padding == "reflection":
@@ -169,7 +170,7 @@ def _position_expr(position: Expr, extent: int, attrs: Attrs) -> Expr:
     x = _between(x, -1e9, 1e9)
     if attrs["method"] == "nearest":
         x = _round_even(x)
-    if attrs["padding"] == "zeros":
+    if attrs["padding"] == "zeros" or attrs["method"] == "cubic":
         return x
     low, high = _bounds(extent, attrs)
     border = attrs["padding"] == "border"
