@@ -93,7 +93,7 @@ def _to_onnx(graph: Graph, destination: PathLike, opset: int | None, notes: list
     from nnefc.formats.onnx import save
     from nnefc.formats.onnx.write import default_opset
 
-    opset = default_opset() if opset is None else opset
+    opset = default_opset(graph) if opset is None else opset
     save(graph, destination, opset=opset, notes=notes)
     return Conversion(os.fspath(destination), "onnx", len(graph.ops), opset=opset, notes=tuple(notes))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import drawn
 import drawn_extension
+import drawn_sampling
 import drawn_sequential
 import drawn_windows
 import numpy as np
@@ -19,7 +20,7 @@ from nnefc.formats.onnx import to_model
 from nnefc.formats.onnx.emit import exported_kinds
 from nnefc.ops.primitive import primitives
 
-MODULES = (drawn, drawn_windows, drawn_extension, drawn_sequential)
+MODULES = (drawn, drawn_windows, drawn_extension, drawn_sequential, drawn_sampling)
 FAMILIES = {name: cases for module in MODULES for name, cases in module.families().items()}
 OUTSIDE = {"external", "variable", "update"}
 """What the writer of whole graphs does itself."""
@@ -63,6 +64,8 @@ def excuse(case: Case, said: str) -> str | None:
         return "integers computed as floats"
     if case.kind in WITHOUT_NAN and any(np.isnan(a).any() for a in arrays if a.dtype.kind == "f"):
         return "NaN"
+    if case.kind == "grid_sample" and case.attrs.get("method") == "cubic":
+        return "cubic sampling over three dimensions, or across a border"
     return None
 
 

@@ -56,6 +56,11 @@ RUNTIME_TYPES = {
     "PRelu": {_F, DType.F64, DType.F16},
 }
 """Element types of operators that run-times compute fewer of than ONNX has."""
+MOVING = frozenset(
+    "Cast Concat DequantizeLinear Expand Flatten Gather GatherElements GatherND Identity QuantizeLinear Reshape "
+    "ScatterElements ScatterND Shape Slice Split Squeeze Tile Transpose Unsqueeze".split()
+)
+"""Operators that move elements or convert them: of BF16, run-times compute these."""
 WIDER = {
     DType.I8: (_I, DType.I64),
     DType.I16: (_I, DType.I64),
@@ -66,8 +71,10 @@ WIDER = {
     DType.F16: (_F,),
     DType.BF16: (_F,),
     DType.BOOL: (DType.U8,),
+    DType.U64: (DType.I64,),
 }
-"""Types that hold every element of another, in the order in which they are tried."""
+"""Types that hold every element of another, in the order in which they are tried. An element of U64 as one of I64 keeps
+its bits, which is enough for Where."""
 
 
 @functools.cache
@@ -78,7 +85,7 @@ def _type_variables(op_type: str, opset: int) -> tuple[list[str], list[str], dic
     allowed = {}
     for constraint in schema.type_constraints:
         found = {names[t] for t in constraint.allowed_type_strs if t in names}
-        allowed[constraint.type_param_str] = frozenset(found)
+        allowed[constraint.type_param_str] = frozenset(found - ({DType.BF16} if op_type not in MOVING else set()))
     first = schema.inputs[1 if op_type == "Where" else 0].type_str if schema.inputs else ""
     if op_type in RUNTIME_TYPES and first in allowed:
         allowed[first] &= RUNTIME_TYPES[op_type]
@@ -211,6 +218,8 @@ class Emitter:
         for i, ref in enumerate(inputs):
             variable = names[min(i, len(names) - 1)] if names else ""
             if ref is not None and variable in allowed and ref.dtype not in allowed[variable]:
+                if ref.dtype is DType.U64 and op_type != "Where":
+                    continue
                 better = next((t for t in WIDER.get(ref.dtype, ()) if t in allowed[variable]), None)
                 if better is not None:
                     found[variable] = better

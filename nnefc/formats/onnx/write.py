@@ -23,6 +23,8 @@ from nnefc.ops.stored import tensor_values
 OLDEST_OPSET, OPSET = 21, 26
 """What is written means the same in every opset from the first one on. The second, the default, is the newest that
 run-times read widely; a newer one is declared where it is asked for."""
+OLDER = {"roi_align": 21}
+"""Operations whose newer operators run-times lack: the newest opset that has one that they do not."""
 STATE_KEY = "nnefc.state."
 """The model's metadata names, after this prefix, each input that is state; the value is the output with its next."""
 INLINE_BYTES = 1_900_000_000
@@ -55,9 +57,9 @@ def opsets() -> tuple[int, int]:
     return OLDEST_OPSET, onnx.defs.onnx_opset_version()
 
 
-def default_opset() -> int:
+def default_opset(graph: Graph) -> int:
     """The opset of a model for which none is asked."""
-    return min(OPSET, onnx.defs.onnx_opset_version())
+    return min(OPSET, onnx.defs.onnx_opset_version(), *(OLDER.get(op.kind, OPSET) for op in graph.ops))
 
 
 def to_model(graph: Graph, *, opset: int | None = None, notes: list[str] | None = None) -> onnx.ModelProto:
@@ -109,7 +111,7 @@ def save(
 def _model(graph: Graph, opset: int | None, notes: list[str]) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """The model without its initialisers, and these."""
     oldest, newest = opsets()
-    opset = default_opset() if opset is None else opset
+    opset = default_opset(graph) if opset is None else opset
     if not oldest <= opset <= newest:
         raise ValueError(f"opset {opset} cannot be written; it must be {oldest} to {newest}")
     verify(graph)

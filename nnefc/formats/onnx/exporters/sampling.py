@@ -25,7 +25,7 @@ def _resize(e: Emitter, op: Op, x: Refs) -> Refs:
     method, coordinates = attrs["method"], attrs["coordinates"]
     known = method == "nearest" or (still and value.rank == 4 and not attrs["antialias"])
     exact = all(np.float32(s) == np.float32(n / m) for n, s, m in zip(size, attrs["scale"], value.shape, strict=True))
-    if known and exact and coordinates != "tf_crop_and_resize":
+    if known and exact and value.dtype.kind == "f" and coordinates != "tf_crop_and_resize":
         named = {"mode": method, "coordinate_transformation_mode": coordinates, "nearest_mode": attrs["rounding"]}
         if method == "cubic":
             named |= {"cubic_coeff_a": attrs["cubic_coefficient"], "exclude_outside": int(attrs["exclude_outside"])}
@@ -87,29 +87,73 @@ def _normalized(e: Emitter, op: Op, grid: Ref, extents: tuple[int, ...], align: 
 
 @exporter("roi_align")
 def _roi_align(e: Emitter, op: Op, x: Refs) -> Refs:
-    """RoiAlign, whose regions are (x, y, x, y) and, unless they are at least one element wide, half an element off."""
+    """RoiAlign, whose regions are (x, y, x, y) and, unless they are at least one element wide, half an element off. It
+    samples both dimensions alike; what does not is written step by step."""
     value, rois, batch_index = x
     attrs = op.attrs
-    rate = set(attrs["sampling_rate"])
-    if len(rate) > 1:
-        raise UnsupportedError("ONNX has no roi_align with two sampling rates").at(op.origin.location)
+    index = e.cast(batch_index, DType.I64)
+    index = e.node("Clip", [index, e.constant(0), e.constant(value.shape[0] - 1)], DType.I64, index.shape)
+    if len(set(attrs["sampling_rate"])) > 1:
+        return [_aligned(e, e.gather(value, index, 0), rois, attrs)]
     rois = e.gather(rois, e.constant([1, 0, 3, 2]), 1)
     wide = bool(attrs["at_least_one"])
     if not wide:
         rois = e.map("Add", rois, e.like(rois, 0.5))
-    index = e.cast(batch_index, DType.I64)
-    index = e.node("Clip", [index, e.constant(0), e.constant(value.shape[0] - 1)], DType.I64, index.shape)
     height, width = attrs["output_size"]
+    named = {
+        "coordinate_transformation_mode": "output_half_pixel" if wide else "half_pixel",
+        "mode": attrs["mode"],
+        "output_height": height,
+        "output_width": width,
+        "sampling_ratio": attrs["sampling_rate"][0],
+    }
+    return [e.node("RoiAlign", [value, rois, index], value.dtype, op.output.type.extents, **named)]
+
+
+def _aligned(e: Emitter, maps: Ref, rois: Ref, attrs: Attrs) -> Ref:
+    """The samples of the regions, each of its own feature map, and their mean or maximum."""
+    size, rate = attrs["output_size"], attrs["sampling_rate"]
+    fine = [n * r for n, r in zip(size, rate, strict=True)]
+    rows, columns = (_axis_samples(e, maps, rois, d, fine[d], bool(attrs["at_least_one"])) for d in (0, 1))
+    terms = []
+    for row, row_weight in rows:
+        picked = _taken(e, maps, row, 2)
+        for column, column_weight in columns:
+            weight = e.map("Mul", row_weight, column_weight)
+            terms.append(e.map("Mul", _taken(e, picked, column, 3), weight))
+    samples = e.map("Sum" if attrs["mode"] == "avg" else "Max", *terms)
+    split = e.reshape(samples, (*samples.shape[:2], size[0], rate[0], size[1], rate[1]))
+    return e.reduce("ReduceMean" if attrs["mode"] == "avg" else "ReduceMax", split, [3, 5], keep=False)
+
+
+def _axis_samples(e: Emitter, maps: Ref, rois: Ref, axis: int, count: int, at_least_one: bool) -> list[tuple[Ref, Ref]]:
+    """The places of the elements before and after each sample along a dimension, and their weights, which are 0 beyond
+    one element outside: (R, 1, count, 1) or (R, 1, 1, count)."""
+    extent = maps.shape[2 + axis]
+    shape = (rois.shape[0], 1, count, 1) if axis == 0 else (rois.shape[0], 1, 1, count)
+    start, end = (e.cast(e.slice(rois, 1, axis + k, 1), DType.F64) for k in (0, 2))
+    length = e.map("Sub", end, start)
+    if at_least_one:
+        length = e.map("Max", length, e.like(length, 1))
+    along = e.constant((np.arange(count)[None] + 0.5) / count, DType.F64)
+    position = e.map("Add", start, e.map("Mul", length, along))
+    late = e.map("GreaterOrEqual", position, e.like(position, -1), dtype=DType.BOOL)
+    early = e.map("LessOrEqual", position, e.like(position, extent), dtype=DType.BOOL)
+    inside = e.cast(e.map("And", late, early), DType.F64)
+    missing = e.node("IsNaN", [position], DType.BOOL, position.shape)
+    held = e.where(missing, e.like(position, 0), position)
+    held = e.node("Clip", [held, e.like(held, 0), e.like(held, extent - 1)], DType.F64, held.shape)
+    before = e.map("Floor", held)
+    after = e.map("Min", e.map("Add", before, e.like(before, 1)), e.like(before, extent - 1))
+    u = e.map("Sub", held, before)
+    pairs = [(before, e.map("Sub", e.like(u, 1), u)), (after, u)]
     return [
-        e.node(
-            "RoiAlign",
-            [value, rois, index],
-            value.dtype,
-            op.output.type.extents,
-            coordinate_transformation_mode="output_half_pixel" if wide else "half_pixel",
-            mode=attrs["mode"],
-            output_height=height,
-            output_width=width,
-            sampling_ratio=rate.pop(),
-        )
+        (e.reshape(e.cast(place, DType.I64), shape), e.reshape(e.cast(e.map("Mul", w, inside), maps.dtype), shape))
+        for place, w in pairs
     ]
+
+
+def _taken(e: Emitter, x: Ref, place: Ref, axis: int) -> Ref:
+    """The elements of each region at its places along a dimension."""
+    result = (*x.shape[:axis], place.shape[axis], *x.shape[axis + 1 :])
+    return e.node("GatherElements", [x, e.expand(place, result)], x.dtype, result, axis=axis)

@@ -20,7 +20,7 @@ def _constant(e: Emitter, op: Op, x: Refs) -> Refs:
     array = np.asarray(value, numpy_type(type_.dtype))
     if array.size == 1 and type_.volume > REPEATED:
         return [e.expand(e.constant(array[0], type_.dtype), type_.extents)]
-    full = np.broadcast_to(array, type_.extents) if array.size == 1 else array.reshape(type_.extents)
+    full = np.broadcast_to(array[0], type_.extents) if array.size == 1 else array.reshape(type_.extents)
     return [Ref(op.output.name, type_.dtype, type_.extents, full)]
 
 
