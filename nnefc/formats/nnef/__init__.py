@@ -15,6 +15,7 @@ from nnefc.formats.nnef.typecheck import check
 from nnefc.formats.nnef.write import format_graph, save
 from nnefc.ir.graph import Graph
 from nnefc.ir.parse import parse_document
+from nnefc.ir.syntax import Document
 
 __all__ = ["format_graph", "load", "parse_graph", "save"]
 
@@ -68,7 +69,7 @@ def parse_graph(
     document = parse_document(text, file)
     try:
         context = Context(dialect, notes)
-        if dialect.tract and any(e.words[0].startswith(TRACT_PREFIX) for e in document.extensions):
+        if dialect.tract and _declares_tract(document):
             from nnefc.formats.nnef import tract
 
             return tract.lift(document, context, shapes=shapes, quantization=quantization, read_tensor=read_tensor)
@@ -76,3 +77,9 @@ def parse_graph(
     except NnefcError as error:
         document.source.place(error)
         raise
+
+
+def _declares_tract(document: Document) -> bool:
+    """Whether a document says that it is in tract's dialect: by an extension, or by a fragment of tract's."""
+    names = [e.words[0] for e in document.extensions] + [f.name for f in document.fragments]
+    return any(name.startswith(TRACT_PREFIX) for name in names)

@@ -50,7 +50,7 @@ def declare(
         if fragment.name in known:
             what = "defined above"
             if fragment.name in ours:
-                what = f"an operation of {ours[fragment.name].extension or 'the standard'}"
+                what = f"an operation of {ours[fragment.name].extension or 'the standard'}; give it another name"
             fail(f"the fragment {fragment.name!r} cannot be defined: it is {what}", fragment.location)
         known[fragment.name] = check_declaration(fragment, context)
     return MappingProxyType(known)

@@ -38,6 +38,8 @@ class Dialect:
     """Stored items of another kind than the variable's, as quantized integers for ``variable<integer>`` (5.2.1)."""
     tensor_for_attribute: bool = False
     """A tensor whose stored value is one number where an attribute's value is wanted, as ``epsilon`` (3.3.2)."""
+    literal_tensors: bool = False
+    """``k = [[0.5]];`` in the body of the graph: an array of numbers for a constant (3.3.2)."""
     tract: bool = False
     """Documents that declare ``tract_registry``: what torch_to_nnef writes for the engine tract."""
     unknown_quantized: bool = False

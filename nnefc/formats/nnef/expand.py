@@ -10,6 +10,7 @@ from nnefc.errors import Location, UnsupportedError
 from nnefc.formats.nnef import arithmetic
 from nnefc.formats.nnef.context import fail
 from nnefc.formats.nnef.expressions import BINARY_FRAGMENTS, UNARY_FRAGMENTS
+from nnefc.formats.nnef.literals import kind_of, shaped, thawed
 from nnefc.formats.nnef.names import Exact, Hint, Stem, hint_of, item_hint, stem_of
 from nnefc.formats.nnef.statictypes import bind
 from nnefc.formats.nnef.tasks import Task, run
@@ -47,6 +48,8 @@ class Call:
 
 Emit = Callable[[Call], Sequence[Any]]
 """Makes an operation; returns the value of each result: a Value, or a list of them."""
+Stored = Callable[[Value], Any]
+"""The stored values of a variable as an array; None for any other tensor."""
 
 
 @dataclass
@@ -64,8 +67,9 @@ class Frame:
 class Expander:
     """Evaluates a checked document; ``emit`` is called for each operation, in order."""
 
-    def __init__(self, checked: Checked, emit: Emit):
+    def __init__(self, checked: Checked, emit: Emit, stored: Stored):
         self.checked = checked
+        self.stored = stored
         self.findings = checked.findings
         self.emit = emit
         self.steps = self.items = self.operations = 0
@@ -113,8 +117,17 @@ class Expander:
             return [self._fitted(item, spec.item, location) for item in items]
         if isinstance(spec, ast.TupleSpec):
             return tuple([self._fitted(v, s, location) for v, s in zip(value, spec.items, strict=True)])
+        if isinstance(value, Value) and isinstance(spec, ast.PrimitiveSpec):
+            value = self._number(value, spec, location)
         scalar = spec in (ast.PrimitiveSpec("scalar"), ast.TensorSpec("scalar"))
         return float(value) if scalar and type(value) is int else value
+
+    def _number(self, value: Value, spec: ast.PrimitiveSpec, location: Location) -> Any:
+        """The only stored item of a variable that stands for an attribute's value."""
+        stored = self.stored(value)
+        if stored is None or stored.size != 1:
+            fail(f"{value.name!r} has no single stored value to stand for {spec}", location)
+        return arithmetic.convert(spec.name, stored.reshape(-1)[0].item())
 
     def _evaluated(self, expr: ast.Expr, scope: Frame, hint: Hint) -> Task:
         return (yield self._start(expr, scope, hint))
@@ -313,8 +326,8 @@ class Expander:
         elif isinstance(wanted, ast.TupleSpec):
             for item, spec in zip(value, wanted.items, strict=True):
                 self._require_kind(item, spec, what, location)
-        elif isinstance(wanted, ast.TensorSpec) and wanted.item not in (None, _kind(value)):
-            fail(f"{what} has elements of type {_kind(value)}; {wanted.item} is wanted", location)
+        elif isinstance(wanted, ast.TensorSpec) and wanted.item not in (None, kind_of(value)):
+            fail(f"{what} has elements of type {kind_of(value)}; {wanted.item} is wanted", location)
 
     def _emit(self, call: Call) -> Any:
         self.operations += 1
@@ -349,8 +362,9 @@ class Expander:
     def _named(self, target: ast.Identifier, value: Any) -> Value:
         if isinstance(value, Value) and value.name == target.name:
             return value
-        kind, generic = ("copy", None) if isinstance(value, Value) else ("constant", _kind(value))
-        arguments = {"x": value} if kind == "copy" else {"shape": [], "value": [value]}
+        shape, items = shaped(value, target.location)
+        kind, generic = ("copy", None) if isinstance(value, Value) else ("constant", kind_of(items[0]))
+        arguments = {"x": value} if kind == "copy" else {"shape": shape, "value": items}
         call = Call(signatures()[kind], generic, arguments, (Exact(target.name),), (target.location,))
         result: Value = self._emit(call)
         return result
@@ -378,19 +392,3 @@ def _placed(location: Location, outer: tuple[Location, ...]) -> tuple[Location, 
         return outer
     kept = (location, *outer)
     return kept if len(kept) <= MAX_PLACES else (*kept[: MAX_PLACES - 1], kept[-1])
-
-
-def _kind(value: Any) -> str:
-    """The primitive type of a number, or of a tensor's elements."""
-    if isinstance(value, Value):
-        return {"f": "scalar", "b": "logical"}.get(value.type.dtype.kind, "integer")
-    return "logical" if isinstance(value, bool) else "integer" if isinstance(value, int) else "scalar"
-
-
-def thawed(value: Any, spec: ast.TypeSpec | None) -> Any:
-    """A default value as the evaluator has values: arrays as lists."""
-    if isinstance(value, tuple):
-        items = spec.items if isinstance(spec, ast.TupleSpec) else (getattr(spec, "item", None),) * len(value)
-        parts = [thawed(v, s) for v, s in zip(value, items, strict=True)]
-        return tuple(parts) if isinstance(spec, ast.TupleSpec) else parts
-    return value

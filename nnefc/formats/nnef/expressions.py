@@ -79,6 +79,8 @@ class ExpressionTypes:
             self.context.tolerate("integer_for_scalar", message, expr.location)
         elif isinstance(wanted, ast.ArraySpec) and wanted.item is not None and castable(given, wanted.item, True):
             self.context.tolerate("single_for_array", message, expr.location)
+        elif isinstance(given, ast.TensorSpec) and isinstance(wanted, ast.PrimitiveSpec) and wanted != STRING:
+            self.context.tolerate("tensor_for_attribute", message, expr.location)
         else:
             fail(message, expr.location)
         self.findings.promoted[expr] = wanted

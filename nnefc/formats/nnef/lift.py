@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nnefc.errors import InvalidModelError, Location, UnsupportedError
 from nnefc.formats.nnef.context import fail, suggestion
 from nnefc.formats.nnef.declarations import KNOWN_EXTENSIONS
@@ -20,6 +22,7 @@ from nnefc.ir.signature import Param, Signature
 from nnefc.ir.types import INTEGER, LOGICAL, SCALAR, DType, TensorType
 from nnefc.ops.common import require_broadcastable, shape_text
 from nnefc.ops.inference import infer
+from nnefc.ops.stored import tensor_values
 
 DTYPES = {"scalar": SCALAR, "integer": INTEGER, "logical": LOGICAL}
 ITEMS = {"f": ("float", "quint", "qint"), "i": ("int", "uint"), "u": ("int", "uint"), "b": ("bool",)}
@@ -44,7 +47,7 @@ def lift(
     for those that are updated. Raises InvalidModelError and UnsupportedError, with the place.
     """
     lifter = _Lifter(checked, shapes or {}, quantization or {}, read_tensor)
-    values = Expander(checked, lifter.emit).graph()
+    values = Expander(checked, lifter.emit, lifter.stored).graph()
     lifter.require_all_tensors()
     graph = checked.document.graph
     for name, entry in lifter.quantization.items():
@@ -202,6 +205,12 @@ class _Lifter:
             message = f"the stored values of {label!r} are of item type {tensor.item}; {wanted} is wanted"
             self.context.tolerate("any_item_type", message, location)
         self.tensors[label] = tensor
+
+    def stored(self, value: Value) -> np.ndarray | None:
+        """The stored values of a variable; None for any other tensor, and where there are none."""
+        label = next((op.attrs["label"] for op in self.ops if op.kind == "variable" and op.output == value), None)
+        tensor = self.tensors.get(label) if label is not None else None
+        return None if tensor is None else tensor_values(tensor, value.type.dtype, value.type.encoding)
 
     def require_all_tensors(self) -> None:
         """Raise InvalidModelError if a variable that is never updated has no stored values while others have."""

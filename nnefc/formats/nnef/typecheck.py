@@ -9,7 +9,7 @@ from nnefc.formats.nnef.calls import CallInfo, check_call
 from nnefc.formats.nnef.context import Context, fail, suggestion
 from nnefc.formats.nnef.declarations import check_header, declare
 from nnefc.formats.nnef.expressions import ExpressionTypes, Findings
-from nnefc.formats.nnef.statictypes import castable
+from nnefc.formats.nnef.statictypes import STRING, castable
 from nnefc.ir import syntax as ast
 from nnefc.ir.signature import Signature
 from nnefc.ir.text import OPERATORS_EXTENSION, TYPES_EXTENSION
@@ -107,7 +107,11 @@ class _Body(ExpressionTypes):
     def invocation(self, expr: ast.Invocation) -> ast.TypeSpec:
         signature = self.checked.signatures.get(expr.name)
         if signature is None:
-            fail(f"there is no operation {expr.name!r}{suggestion(expr.name, self.checked.signatures)}", expr.location)
+            known = signatures().get(expr.name)
+            hint = suggestion(expr.name, self.checked.signatures)
+            if known is not None and known.extension is not None:
+                hint = f"; it needs 'extension {known.extension};'"
+            fail(f"there is no operation {expr.name!r}{hint}", expr.location)
         self.require_allowed(expr)
         info, result = check_call(expr, signature, self, self.generic)
         self.checked.calls[expr] = info
@@ -202,6 +206,11 @@ class _GraphBody(_Body):
                 self.variables.add(target.name)
 
     def require_identifier(self, target: ast.Identifier, given: ast.TypeSpec) -> ast.TypeSpec:
+        item = _innermost(given)
+        if isinstance(given, ast.ArraySpec) and isinstance(item, ast.PrimitiveSpec) and item != STRING:
+            message = f"{target.name!r} would be {given}; in the body of the graph identifiers are tensors"
+            self.context.tolerate("literal_tensors", message, target.location)
+            return ast.TensorSpec(item.name)
         if not isinstance(given, ast.TensorSpec):
             message = f"{target.name!r} would be {given}; in the body of the graph identifiers are tensors"
             if isinstance(given, ast.ArraySpec) and isinstance(given.item, ast.TensorSpec):
@@ -222,6 +231,13 @@ class _GraphBody(_Body):
             if variable.name in self.updated:
                 fail(f"the variable {variable.name!r} is already updated above", expr.location)
             self.updated.add(variable.name)
+
+
+def _innermost(spec: ast.TypeSpec | None) -> ast.TypeSpec | None:
+    """The type of the items of an array of arrays."""
+    while isinstance(spec, ast.ArraySpec):
+        spec = spec.item
+    return spec
 
 
 def targets(target: ast.Expr) -> Iterator[ast.Identifier]:

@@ -65,9 +65,13 @@ def _is_inf(s: Scope, a: Arguments) -> Any:
     return s.op("is_inf", [a.tensor("input")], **signs)
 
 
-@operation("tract_core_cast", params="input to")
+@operation("tract_core_cast", params="input to?")
 def _cast(s: Scope, a: Arguments) -> Any:
-    x, dtype = a.tensor("input"), datum_type(s, a.text("to"))
+    """Without a type, to that which ``graph.quant`` gives the result: pseudo-quantization, which changes no type."""
+    x = a.tensor("input")
+    if "to" not in a:
+        return s.op("copy", [x])
+    dtype = datum_type(s, a.text("to"))
     return as_logical(s, x) if dtype is DType.BOOL else s.cast(x, dtype)
 
 
@@ -227,7 +231,7 @@ def _rms_norm(s: Scope, a: Arguments) -> Any:
 # ---- products
 
 
-@operation("tract_core_einsum", params="inputs expr acc output=")
+@operation("tract_core_einsum", params="inputs expr acc output?")
 def _einsum(s: Scope, a: Arguments) -> Any:
     dtype = datum_type(s, a.text("acc"))
     given = [s.cast(x, dtype) for x in a.tensors("inputs")]

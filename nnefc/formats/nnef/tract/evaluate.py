@@ -14,6 +14,7 @@ from nnefc.formats.nnef.context import fail, suggestion
 from nnefc.formats.nnef.dialect import TRACT_PREFIX
 from nnefc.formats.nnef.expand import MAX_RECURSION, Expander, Frame
 from nnefc.formats.nnef.expressions import BINARY_FRAGMENTS, UNARY_FRAGMENTS
+from nnefc.formats.nnef.literals import thawed
 from nnefc.formats.nnef.names import Hint
 from nnefc.formats.nnef.tasks import Task, run
 from nnefc.formats.nnef.tract.registry import REQUIRED, Arguments, operations
@@ -42,7 +43,7 @@ class Machine(Expander):
     """
 
     def __init__(self, checked: Checked, scope: Scope, symbols: Mapping[str, int], sources: Mapping[str, Any]):
-        super().__init__(checked, self._no_call)
+        super().__init__(checked, self._no_call, self._no_call)
         self.scope = scope
         self.symbols = symbols
         self.sources = sources
@@ -191,7 +192,8 @@ class Machine(Expander):
         except NnefcError as error:
             if error.location is not None:
                 raise
-            raise type(error)(f"{name}: {error.message}", location) from error.__cause__
+            said = error.message if error.message.startswith(f"{name}: ") else f"{name}: {error.message}"
+            raise type(error)(said, location) from error.__cause__
         except (IndexError, KeyError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
             raise InvalidModelError(f"{name}: its arguments do not fit: {error}", location) from error
 
@@ -219,7 +221,9 @@ class Machine(Expander):
         """The result of a fragment of the document, a tuple if it has several."""
         if scope.depth >= MAX_DEPTH:
             fail(f"fragments nest more than {MAX_DEPTH} deep; {fragment.name!r} calls itself", location)
-        params = {p.name: REQUIRED if p.default is None else _thawed(literal_value(p.default)) for p in fragment.params}
+        params = {
+            p.name: REQUIRED if p.default is None else thawed(literal_value(p.default), p.type) for p in fragment.params
+        }
         try:
             values = self.matched(fragment.name, params, given)
         except NnefcError as error:
@@ -250,8 +254,3 @@ def _is_tensor(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_is_tensor, value))
     return isinstance(value, (np.ndarray, Value))
-
-
-def _thawed(value: Any) -> Any:
-    """A default value with lists for arrays."""
-    return [_thawed(v) for v in value] if isinstance(value, tuple) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,11 +91,16 @@ def _parsed(machine: Machine, values: dict[str, Any]) -> _Scan:
     def number(x: Any) -> int:
         return int(x if isinstance(x, int) else x.item())
 
+    params = {re.sub(r"\W", "_", p.name): p.name for p in machine.fragments[name].params}
+
+    def bound(written: str) -> str:
+        return params.get(re.sub(r"\W", "_", written), written)
+
     return _Scan(
         machine.fragments[name],
-        {n: (made(x), number(axis), number(chunk)) for n, x, axis, chunk in values["scan"]},
-        {n: made(x) for n, x in values["full"]},
-        {n: (made(x), result) for n, x, result in values["state"]},
+        {bound(n): (made(x), number(axis), number(chunk)) for n, x, axis, chunk in values["scan"]},
+        {bound(n): made(x) for n, x in values["full"]},
+        {bound(n): (made(x), result) for n, x, result in values["state"]},
         [(n, kind, number(axis), number(chunk)) for n, kind, axis, chunk in values["output"]],
     )
 

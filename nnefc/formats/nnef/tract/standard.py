@@ -268,11 +268,15 @@ def _max_pool_with_index(s: Scope, a: Arguments) -> Any:
 
 @operation("linear", params="input filter bias=0.0")
 def _linear(s: Scope, a: Arguments) -> Any:
+    """Of any rank; with one filter for all, a single product of all rows."""
     x, w, bias = a.tensor("input"), a.tensor("filter"), a.operand("bias")
     shape = (1,) if isinstance(bias, (int, float)) else s.shape(bias)
-    if s.rank(x) == s.rank(w) == 2 and (math.prod(shape) == 1 or shape == (1, s.shape(w)[0])):
-        row = _bias(s, a, s.shape(w)[0], s.dtype(x))
-        return s.op("linear", [x, w, row])
+    channels, items = s.shape(w)[-2:]
+    single = math.prod(s.shape(w)) == channels * items and s.rank(x) == s.rank(w)
+    if single and (math.prod(shape) == 1 or (shape[-1] == math.prod(shape) == channels and len(shape) == s.rank(x))):
+        rows = s.reshape(x, (math.prod(s.shape(x)[:-1]), items))
+        row = _bias(s, a, channels, s.dtype(x))
+        return s.reshape(s.op("linear", [rows, s.reshape(w, (channels, items)), row]), (*s.shape(x)[:-1], channels))
     return make(s, "add", [s.op("matmul", [x, w], transposeB=True), bias])
 
 
