@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nnefc.formats.onnx.importers.patterns import recognised
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
 from nnefc.formats.onnx.tensors import element_type
@@ -80,7 +81,9 @@ def _unary(s: Scope, n: Node) -> Sequence[Imported]:
 
 
 def _binary(s: Scope, n: Node) -> Sequence[Imported]:
-    return [s.op(BINARY[n.op_type], s.broadcast([n.need(0), n.need(1)]))]
+    kind, given = BINARY[n.op_type], operands(s, [n.need(0), n.need(1)])
+    found = recognised(s, kind, given)
+    return [s.op(kind, given) if found is None else found]
 
 
 def _variadic(s: Scope, n: Node) -> Sequence[Imported]:
@@ -96,9 +99,19 @@ for _names, _run in ((UNARY, _unary), (BINARY, _binary), (VARIADIC, _variadic), 
     importer(*_names)(_run)  # type: ignore[misc]
 
 
+def operands(s: Scope, values: Sequence[Any]) -> list[Any]:
+    """The tensors, broadcast together; one that is a known number, beside others of its rank or more, has rank 0."""
+    ranks = [s.rank(v) for v in values]
+    single = [isinstance(v, np.ndarray) and v.size == 1 for v in values]
+    wide = max((r for r, one in zip(ranks, single, strict=True) if not one), default=-1)
+    return s.broadcast(
+        [v.reshape(()) if one and r <= wide else v for v, r, one in zip(values, ranks, single, strict=True)]
+    )
+
+
 def chained(s: Scope, kind: str, inputs: Sequence[Any]) -> Imported:
     """A binary operation over any number of tensors, from the left."""
-    first, *rest = s.broadcast([x for x in inputs if x is not None])
+    first, *rest = operands(s, [x for x in inputs if x is not None])
     for other in rest:
         first = s.op(kind, [first, other])
     return first
@@ -126,12 +139,12 @@ def _pow(s: Scope, n: Node) -> Sequence[Imported]:
     if dtype.kind in "iu" and s.dtype(y).kind == "f":
         power = s.op("pow", s.broadcast([s.cast(x, DType.F64), s.cast(y, DType.F64)]))
         return [s.cast(power, dtype)]
-    return [s.op("pow", s.broadcast([x, s.cast(y, dtype)]))]
+    return [s.op("pow", operands(s, [x, s.cast(y, dtype)]))]
 
 
 @importer("Mod")
 def _mod(s: Scope, n: Node) -> Sequence[Imported]:
-    return [s.op("fmod" if n.attr("fmod", 0) else "mod", s.broadcast([n.need(0), n.need(1)]))]
+    return [s.op("fmod" if n.attr("fmod", 0) else "mod", operands(s, [n.need(0), n.need(1)]))]
 
 
 @importer("BitShift")
@@ -150,7 +163,7 @@ def _is_inf(s: Scope, n: Node) -> Sequence[Imported]:
 
 @importer("Where")
 def _where(s: Scope, n: Node) -> Sequence[Imported]:
-    return [s.op("select", s.broadcast([n.need(0), n.need(1), n.need(2)]))]
+    return [s.op("select", operands(s, [n.need(0), n.need(1), n.need(2)]))]
 
 
 # ---- activations
