@@ -176,14 +176,15 @@ def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_opera
 
 
 def map_results(lattice: Lattice, expr: Expr, inputs: int, stages: int) -> Instruction:
-    """map_results(results, p, offsets, g, count): store ``expr`` of the first ``inputs`` operands and of the
-    ``stages`` tiles ``results`` to the last operand."""
+    """map_results(results, p, offsets, g, count): store ``expr`` of the first ``inputs`` operands, of the ``stages``
+    tiles ``results``, and of what the last operand holds, to the last operand."""
     output = len(lattice.operands) - 1
 
     def meaning(
         results: Sequence[np.ndarray], p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int
     ) -> None:
         args = [*(lattice.get(k, p, offsets, g, count) for k in range(inputs)), *results[:stages]]
+        args.append(lattice.get(output, p, offsets, g, count))
         lattice.put(output, np.array(expr.evaluate(args)), p, offsets, g, count)
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
@@ -192,6 +193,7 @@ def map_results(lattice: Lattice, expr: Expr, inputs: int, stages: int) -> Instr
         tiles = [b.extract_value(results, k) for k in range(stages)]
         for n, r, c in access.each():
             values = [access.load(k, r, c) for k in range(inputs)] + [b.extract_value(t, n) for t in tiles]
+            values.append(access.load(output, r, c))
             access.store(output, r, c, emit_expr(b, expr, values, lattice.lanes, lattice.target))
 
     return operation("map_results", meaning, lambda results, p, offsets, g, count: types.void, emit)

@@ -77,9 +77,13 @@ def _better(op: str, dtype: DType) -> Expr:
     return call("gt" if op == "argmax" else "lt", arg(1, dtype), arg(0, dtype))
 
 
-def accumulate(lattice: Lattice, op: str, expr: Expr, inputs: int, stages: int, horizontal: bool) -> Instruction:
+def accumulate(
+    lattice: Lattice, op: str, expr: Expr, inputs: int, stages: int, horizontal: bool, stored: bool = False
+) -> Instruction:
     """accumulate(acc, results, p, offsets, g, count, t): take in ``expr`` of the first ``inputs`` operands and of the
-    ``stages`` tiles ``results``. ``t`` numbers the element (its first lane, if ``horizontal``: lanes are elements)."""
+    ``stages`` tiles ``results``. ``t`` numbers the element (its first lane, if ``horizontal``: lanes are elements). If
+    ``stored``, the value of ``expr`` is stored to the last operand too (not for arg-reductions)."""
+    output = len(lattice.operands) - 1
 
     def meaning(
         acc: tuple[np.ndarray, ...],
@@ -92,6 +96,8 @@ def accumulate(lattice: Lattice, op: str, expr: Expr, inputs: int, stages: int, 
     ) -> tuple[np.ndarray, ...]:
         args = [*(lattice.get(k, p, offsets, g, count) for k in range(inputs)), *results[:stages]]
         value = np.broadcast_to(expr.evaluate(args), acc[0].shape)
+        if stored:
+            lattice.put(output, value, p, offsets, g, count)
         valid = np.arange(lattice.lanes) < count if horizontal and lattice.masked else np.bool_(True)
         if len(acc) == 1:
             return (np.where(valid, _combine_expr(op, expr.dtype).evaluate([acc[0], value]), acc[0]),)
@@ -108,7 +114,11 @@ def accumulate(lattice: Lattice, op: str, expr: Expr, inputs: int, stages: int, 
         for n, r, c in access.each():
             values = [access.load(k, r, c) for k in range(inputs)] + [b.extract_value(tile, n) for tile in tiles]
             old = [b.extract_value(part, n) for part in parts]
-            new = _take_in(b, lattice, op, expr, values, old, t, horizontal)
+            if stored:
+                values = [emit_expr(b, expr, values, lattice.lanes, lattice.target)]
+                access.store(output, r, c, values[0])
+            taken = arg(0, expr.dtype) if stored else expr
+            new = _take_in(b, lattice, op, taken, values, old, t, horizontal)
             for k, value in enumerate(new):
                 value = value if keep is None else b.select(keep, value, old[k])
                 parts[k] = b.insert_value(parts[k], value, n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnefc.codegen.choice import (
     CHUNK,
@@ -35,7 +35,7 @@ from nnefc.codegen.select_indexed import (
 )
 from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
-from nnefc.ir.expr import Expr, arg
+from nnefc.ir.expr import UNARY_FLOAT, Expr, arg
 from nnefc.ir.program import BoxReduce, Call, Gather, Map, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.types import DType
@@ -116,11 +116,12 @@ def _turned(call: Map, loops: Nest, target: Target) -> Choice | None:
 
 @dataclass(frozen=True)
 class _Split:
-    """A call's index space, cut into what stays (kept) and what is reduced."""
+    """A call's index space, cut into what stays (kept) and what is reduced; see RowsKernel for ``stored``."""
 
     views: tuple[View, ...]
     kept: Nest
     reduced: Nest
+    stored: bool = False
 
 
 def _rows(
@@ -139,13 +140,12 @@ def _rows(
     across = volume(without(reduced, h)) * math.ceil(reduced[h].extent / lanes)
     horizontal = across * access_cost(reduced[h], weights) + FOLD_COST * len(stages)
     make = _rows_along if vertical <= horizontal else _rows_across
-    return make(split.views, kept, reduced, v if vertical <= horizontal else h, stages, final, inputs, mapped, target)
+    at = v if vertical <= horizontal else h
+    return make(replace(split, kept=kept, reduced=reduced), at, stages, final, inputs, mapped, target)
 
 
 def _rows_along(
-    views: tuple[View, ...],
-    kept: Nest,
-    reduced: Nest,
+    split: _Split,
     at: int,
     stages: tuple[tuple[str, Expr], ...],
     final: Expr,
@@ -153,6 +153,7 @@ def _rows_along(
     mapped: bool,
     target: Target,
 ) -> Choice:
+    views, kept, reduced = split.views, split.kept, split.reduced
     lanes, count = vector_lanes(target), len(views)
     lane, rest = kept[at], without(kept, at)
     row, outer = (rest[-1], rest[:-1]) if rest else (unit_loop(count), rest)
@@ -172,6 +173,7 @@ def _rows_along(
         lane.extent >= lanes,
         lane.extent % lanes != 0,
         False,
+        split.stored,
     )
     geometry = (
         row.extent,
@@ -188,9 +190,7 @@ def _rows_along(
 
 
 def _rows_across(
-    views: tuple[View, ...],
-    kept: Nest,
-    reduced: Nest,
+    split: _Split,
     at: int,
     stages: tuple[tuple[str, Expr], ...],
     final: Expr,
@@ -198,6 +198,7 @@ def _rows_across(
     mapped: bool,
     target: Target,
 ) -> Choice:
+    views, kept, reduced = split.views, split.kept, split.reduced
     lanes, count = vector_lanes(target), len(views)
     lane, above = reduced[at], without(reduced, at)
     row, outer = split_units(kept, count)
@@ -217,6 +218,7 @@ def _rows_across(
         lane.extent >= lanes,
         lane.extent % lanes != 0,
         True,
+        split.stored,
     )
     geometry = (
         row.extent,
@@ -255,8 +257,30 @@ def _row(call: Row, target: Target) -> Choice:
     rank = call.output.rank - call.axes
     loops = nest(call.output.shape, views)
     last = len(views) - 1
-    split = _Split(views, collapsed(ordered(loops[:rank], last)), collapsed(ordered(loops[rank:], last)))
-    return _rows(split, call.stages, call.expr, len(call.inputs), True, target)
+    final = _read_back(call)
+    kept, reduced = collapsed(ordered(loops[:rank], last)), collapsed(ordered(loops[rank:], last))
+    split = _Split(views, kept, reduced, final is not None)
+    return _rows(split, call.stages, final or call.expr, len(call.inputs), True, target)
+
+
+def _read_back(call: Row) -> Expr | None:
+    """The final expression of a Row with the elements of its last stage read from the output, where that stage leaves
+    them; None where this spares no function, or inputs are read besides, which the output may lie upon."""
+    inputs, (_, elements) = len(call.inputs), call.stages[-1]
+    if elements.dtype is not call.output.dtype or not _has_function(elements):
+        return None
+    final = _with_argument(call.expr, elements, arg(inputs + len(call.stages), elements.dtype))
+    return None if any(k < inputs for k in final.arguments()) else final
+
+
+def _has_function(expr: Expr) -> bool:
+    return expr.op in UNARY_FLOAT or any(_has_function(a) for a in expr.args)
+
+
+def _with_argument(expr: Expr, old: Expr, new: Expr) -> Expr:
+    if expr == old:
+        return new
+    return replace(expr, args=tuple(_with_argument(a, old, new) for a in expr.args))
 
 
 def _contract(call: Panels, target: Target) -> Choice:

@@ -144,6 +144,10 @@ class Drawer:
         shifted = call("exp", call("sub", x, top))
         stages = (("max", x), ("sum", shifted))
         expr = call("div", shifted, arg(2, f))
+        if self.rng.random() < 0.4:
+            centred = call("sub", x, call("mul", top, const(1 / float(np.prod(reduced)), f)))
+            stages = (("sum", x), ("sum", call("mul", centred, centred)))
+            expr = call("div", centred, call("add", call("sqrt", arg(2, f)), const(0.5, f)))
         view = self.view(kept + reduced, f)
         return Row(stages, expr, (view,), self.view(kept + reduced, f), len(reduced))
 

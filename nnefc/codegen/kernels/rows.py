@@ -19,8 +19,9 @@ class RowsKernel(KernelSpec):
     ``operands`` are the ``inputs`` inputs, the extras (read with the last store) and the output. If ``horizontal``,
     the lanes lie along the innermost reduced dimension, else along a kept one; then ``rows`` neighbours along the row
     dimension make a tile, the last tile overlapping the one before. ``outer`` and ``reduced`` count the kept dimensions
-    beside row and lane, and the reduced ones beside the innermost. The final expression reads the inputs and the
-    results if ``mapped``, else the last result and the extras.
+    beside row and lane, and the reduced ones beside the innermost. The final expression reads the inputs, the results
+    and the output if ``mapped``, else the last result and the extras. If ``stored``, the last stage leaves what it adds
+    up in the output, for the final expression to read.
 
     Geometry: rows, lanes, outer reduced extent in all, inner reduced extent; then strides per operand along rows,
     lanes, and the innermost reduced dimension; then per outer kept dimension, and per outer reduced dimension, its
@@ -40,6 +41,7 @@ class RowsKernel(KernelSpec):
     full: bool
     tail: bool
     horizontal: bool
+    stored: bool
 
     def pointers(self) -> tuple[DType, ...]:
         return tuple(o.dtype for o in self.operands)
@@ -72,7 +74,8 @@ def _vertical(spec: RowsKernel, target: Target) -> Callable[..., Any]:
         op, expr = spec.stages[number]
         lattice = _lattice(spec, target, rows, masked)
         begin = reductions.start(op, expr.dtype, rows, lanes)
-        take = reductions.accumulate(lattice, op, expr, spec.inputs, number, False)
+        stored = spec.stored and number == len(spec.stages) - 1
+        take = reductions.accumulate(lattice, op, expr, spec.inputs, number, False, stored)
         end = reductions.finish(op, expr.dtype, rows, lanes, target, False)
 
         @device
@@ -144,8 +147,11 @@ def _horizontal(spec: RowsKernel, target: Target) -> Callable[..., Any]:
     def make_stage(number: int) -> Any:
         op, expr = spec.stages[number]
         begin = reductions.start(op, expr.dtype, 1, lanes)
-        take = reductions.accumulate(_lattice(spec, target, 1, False), op, expr, spec.inputs, number, True)
-        take_part = reductions.accumulate(_lattice(spec, target, 1, True), op, expr, spec.inputs, number, True)
+        stored = spec.stored and number == len(spec.stages) - 1
+        take, take_part = (
+            reductions.accumulate(_lattice(spec, target, 1, masked), op, expr, spec.inputs, number, True, stored)
+            for masked in (False, True)
+        )
         end = reductions.finish(op, expr.dtype, 1, lanes, target, True)
 
         @device
