@@ -56,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
             tolerance=args.tolerance,
             layers=not args.outputs_only,
             seed=args.random,
-            shapes=shapes_of(args) if args.other == "ort" else None,
-            constants=constants_of(args) if args.other == "ort" else None,
+            shapes=shapes_of(args),
+            constants=constants_of(args),
+            strict=args.strict,
             threads=args.threads,
         )
     except MismatchError as error:

@@ -19,6 +19,9 @@ def configure(command: argparse.ArgumentParser) -> None:
     add_model(command)
     command.add_argument("output", metavar="OUT", help="a folder, or a file .nnef.tgz, .tar, .zip or .onnx")
     command.add_argument("--to", choices=("nnef", "onnx"), help="the format, where the name of OUT does not say")
+    command.add_argument(
+        "--plain", action="store_true", help="write our operations as the standard ones that they are made of"
+    )
     command.add_argument("--opset", type=positive, metavar="N", help="the opset of an ONNX model")
 
 
@@ -33,8 +36,17 @@ def run(args: argparse.Namespace) -> int:
     if args.opset is not None:
         _check_opset(to, args.opset)
     shapes, constants = shapes_of(args), constants_of(args)
+    if args.plain and to == "onnx":
+        raise UsageError("--plain is for NNEF")
     made = convert(
-        args.model, args.output, to=to, shapes=shapes, constants=constants, strict=args.strict, opset=args.opset
+        args.model,
+        args.output,
+        to=to,
+        shapes=shapes,
+        constants=constants,
+        strict=args.strict,
+        opset=args.opset,
+        plain=args.plain,
     )
     for note in made.notes:
         print(note, file=sys.stderr)

@@ -64,11 +64,14 @@ def convert(
     constants: Mapping[str, np.ndarray] | None = None,
     strict: bool = False,
     opset: int | None = None,
+    plain: bool = False,
 ) -> Conversion:
     """Read a model and write it in another format, or another container of the same.
 
     ``source`` is a path, read by :func:`nnefc.load` with ``shapes``, ``constants`` and ``strict``, or a Graph. ``to``
     is ``"nnef"`` or ``"onnx"`` (default: what the name of ``destination`` says). ``opset`` is that of an ONNX model.
+    With ``plain``, operations of our extension are written as the standard operations that they are made of, where
+    they are.
 
     Raises InvalidModelError, UnsupportedError, OSError, and ValueError for a format, an opset, or a name that does not
     tell the format.
@@ -78,6 +81,8 @@ def convert(
         raise ValueError(f"there is no format {to!r}; there are {' and '.join(FORMATS)}")
     if opset is not None and to != "onnx":
         raise ValueError("only ONNX has an opset")
+    if plain and to != "nnef":
+        raise ValueError("only NNEF can be plain")
     notes: list[str] = []
     graph = source
     if not isinstance(graph, Graph):
@@ -86,6 +91,10 @@ def convert(
         raise ValueError("shapes and constants are for models that are read from a file")
     if to == "onnx":
         return _to_onnx(graph, destination, opset, notes)
+    if plain:
+        from nnefc.tools.plain import plainer
+
+        graph = plainer(graph)
     return _to_nnef(graph, destination, notes)
 
 

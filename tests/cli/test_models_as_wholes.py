@@ -79,6 +79,32 @@ class TestConvert:
         assert "NNEF with NNEFC_operations, 1 operation\n" in reply.out
         assert "not plain Khronos NNEF because of: erf" in reply.out
 
+    def test_plain_where_operations_are_made_of_plain_ones(self, guarded, tmp_path: Path) -> None:
+        """Bodies of bodies too; what has no body stays, and is named."""
+        graph = tmp_path / "graph.nnef"
+        lines = [
+            "a = hard_swish(x);",
+            "b = maximum(a, 0.25);",
+            "c = layer_normalization(b, s, o, axes = [1], epsilon = 0.1);",
+        ]
+        text = "version 1.0;\nextension NNEFC_operations;\ngraph G(x, s, o) -> (c, b)\n{{\n    {}\n}}\n"
+        externals = [f"{n} = external(shape = [{d}, 4]);" for n, d in (("x", 3), ("s", 1), ("o", 1))]
+        graph.write_text(text.format("\n    ".join([*externals, *lines])))
+        reply = guarded("convert", graph, tmp_path / "out", "--plain", "--json")
+        assert reply.code == 0 and reply.json()["plain"], reply.err
+        made, source = nnefc.load(tmp_path / "out", strict=True), nnefc.load(graph)
+        assert [v.name for v in made.outputs] == ["c", "b"]
+        x = np.array([[-4, -1, 0.5, np.nan], [1, 2, 3, 4], [9, 0, -9, 3]], np.float32)
+        inputs = {"x": x, "s": RNG.standard_normal((1, 4)).astype(np.float32), "o": np.ones((1, 4), np.float32)}
+        for ours, wanted in zip(
+            nnefc.evaluate(made, inputs).values(), nnefc.evaluate(source, inputs).values(), strict=True
+        ):
+            np.testing.assert_allclose(ours, wanted, 1e-5, 1e-6)
+        graph.write_text(graph.read_text().replace("hard_swish", "gelu_erf"))
+        reply = guarded("convert", graph, tmp_path / "rest", "--plain", "--json")
+        assert (reply.json()["plain"], reply.json()["beyond"]) == (False, ["erf"])
+        refused(guarded("convert", graph, tmp_path / "a.onnx", "--plain"), 2, "--plain is for NNEF")
+
     def test_shapes(self, guarded, model: Path, tmp_path: Path) -> None:
         assert guarded("convert", model, tmp_path / "net.onnx", "--shape", "x=3,2,8,8").code == 0
         (info,) = onnx.load(tmp_path / "net.onnx").graph.input
