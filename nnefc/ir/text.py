@@ -35,7 +35,7 @@ def format_graph(graph: Graph, signatures: Mapping[str, Signature], *, types: bo
         extensions.append(OPERATORS_EXTENSION)
     if types or any(_needs_type(v) for v in graph.inputs) or any(_needs_type_op(op, signatures) for op in graph.ops):
         extensions.append(TYPES_EXTENSION)
-    if any(is_extended(op, signatures.get(op.kind)) for op in graph.ops):
+    if not graph.inputs or any(is_extended(op, signatures.get(op.kind)) for op in graph.ops):
         extensions.append(OPERATIONS_EXTENSION)
     header = "".join(f"extension {e};\n" for e in extensions)
     inputs, outputs = (", ".join(v.name for v in values) for values in (graph.inputs, graph.outputs))

@@ -102,7 +102,7 @@ class TreeBuilder(Transformer_NonRecursive):  # type: ignore[type-arg]
 
     def graph(self, c: list[Any]) -> ast.GraphDefinition:
         name, params, results, body = c
-        return ast.GraphDefinition(self.at(name), str(name), params, results, body)
+        return ast.GraphDefinition(self.at(name), str(name), params or (), results, body)
 
     def identifiers(self, c: list[Token]) -> tuple[ast.Identifier, ...]:
         return tuple(ast.Identifier(self.at(t), str(t)) for t in c)

@@ -219,7 +219,7 @@ FRAGMENTS = {
     "redefined standard": (
         "fragment relu(x: tensor<scalar>) -> (y: tensor<scalar>) { y = x; }",
         "y = relu(x);",
-        "3:10: the fragment 'relu' cannot be defined: it is an operation of the standard",
+        "3:10: the fragment 'relu' cannot be defined: it is an operation of the standard; give it another name",
     ),
     "redefined": (
         "fragment f(x: tensor<scalar>) -> (y: tensor<scalar>) { y = x; }fragment f(x: tensor<scalar>) -> (y: tensor<scalar>) { y = x; }",

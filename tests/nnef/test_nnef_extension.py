@@ -52,6 +52,14 @@ def test_narrow_integers_keep_their_type() -> None:
     assert str(graph.outputs[0].type) == "i32[3]" and _again(graph) == graph
 
 
+def test_a_graph_without_inputs_needs_its_declaration() -> None:
+    text = "version 1.0;\n{}graph g() -> (y)\n{{\n    y = constant(shape = [2], value = [1.0, 2.0]);\n}}\n"
+    graph = parse_graph(text.format(OPERATIONS))
+    assert graph.inputs == () and _again(graph) == graph
+    with pytest.raises(InvalidModelError, match="a graph without inputs needs 'extension NNEFC_operations;'"):
+        parse_graph(text.format(""))
+
+
 def test_a_document_may_name_its_own_fragments_so() -> None:
     fragment = "fragment erf( x: tensor<scalar> ) -> ( y: tensor<scalar> ) { y = tanh(x); }\n"
     header = "extension KHR_enable_fragment_definitions;\n"

@@ -207,7 +207,7 @@ SYNTAX_ERRORS = {
     "version 1.0; graph G(x) -> (y) {}": "1:33: unexpected '}'; expected '(', '[' or an identifier",
     "version 1.0; graph G(x) -> (y) { y = f(x) }": "1:43: unexpected '}'; expected an operator or ';'",
     "version 1.0; graph G(x) -> (y) { y = f(x;": "1:41: unexpected ';'; expected an operator, ')', ',' or '='",
-    "version 1.0; graph G() -> (y) { y = x; }": "1:22: unexpected ')'; expected an identifier",
+    "version 1.0; graph G() -> (y) { y = x; }": "1:20: a graph without inputs needs 'extension NNEFC_operations;'",
     "version 1.0; graph if(x) -> (y) { y = x; }": "1:20: unexpected 'if'; expected an identifier",
     "version 1.0; graph G(x) -> (y) { y = $; }": "1:38: unexpected character '$'",
     "version 1.0; graph G(x) -> (y) { y = 'a; }": "1:38: a string without its closing quote",

@@ -31,7 +31,7 @@ class Dialect:
     vector_bias: bool = False
     """A bias of shape [C] where [1,C] is wanted, as exporters of PyTorch write it."""
     empty_parameters: bool = False
-    """Fragments without parameters (3.2.2)."""
+    """Fragments without parameters, and graphs without inputs (3.2.2, 3.2.1)."""
     nonfinite_scalars: bool = False
     """``scalar('inf')``, ``scalar('-inf')`` and ``scalar('nan')``, for which NNEF has no literals (3.3.3)."""
     any_item_type: bool = False

@@ -12,7 +12,7 @@ from nnefc.formats.nnef.expressions import ExpressionTypes, Findings
 from nnefc.formats.nnef.statictypes import STRING, castable
 from nnefc.ir import syntax as ast
 from nnefc.ir.signature import Signature
-from nnefc.ir.text import OPERATORS_EXTENSION, TYPES_EXTENSION
+from nnefc.ir.text import OPERATIONS_EXTENSION, OPERATORS_EXTENSION, TYPES_EXTENSION
 from nnefc.ops.signatures import signatures
 
 GRAPH_ONLY = ("external", "variable", "update")
@@ -179,6 +179,9 @@ class _GraphBody(_Body):
         """Check the header and the body of the graph."""
         if self.name in self.checked.signatures:
             fail(f"the graph cannot be called {self.name!r}: an operation has that name", self.graph.location)
+        if not self.graph.params and OPERATIONS_EXTENSION not in self.checked.extensions:
+            message = f"a graph without inputs needs 'extension {OPERATIONS_EXTENSION};'"
+            self.context.tolerate("empty_parameters", message, self.graph.location)
         seen: dict[str, str] = {}
         for what, names in (("input", self.graph.params), ("output", self.graph.results)):
             for identifier in names:
