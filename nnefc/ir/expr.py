@@ -89,7 +89,9 @@ def arg(index: int, dtype: DType) -> Expr:
 
 def const(value: float | int | bool, dtype: DType) -> Expr:
     """A number, held as the element type would hold it."""
-    return Expr("const", (), dtype, dtype.numpy.type(value).item())
+    with np.errstate(over="ignore"):
+        held = dtype.numpy.type(float(value) if dtype.kind == "f" else value)
+    return Expr("const", (), dtype, held.item())
 
 
 def cast(x: Expr, dtype: DType) -> Expr:

@@ -72,7 +72,8 @@ def _infer_update(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType
 
 def constant_array(shape: Sequence[int], value: Sequence[float | int | bool], dtype: DType) -> np.ndarray:
     """The values of a constant; a single value is repeated without taking memory (the array is then read-only)."""
-    array = np.asarray(value, dtype.numpy)
+    with np.errstate(over="ignore"):
+        array = np.asarray(value, dtype.numpy)
     return np.broadcast_to(array.reshape(()), tuple(shape)) if len(value) == 1 else array.reshape(shape)
 
 

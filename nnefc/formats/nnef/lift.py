@@ -134,7 +134,10 @@ class _Lifter:
         if isinstance(value, (list, tuple, str)):
             fail(f"{value!r} cannot stand for a tensor", location)
         dtype = LOGICAL if isinstance(value, bool) else INTEGER if isinstance(value, int) else SCALAR
-        return Literal(value, dtypes.get(_kind(dtype), dtype))
+        dtype = dtypes.get(_kind(dtype), dtype)
+        if dtype.kind in "iu" and not np.iinfo(dtype.numpy).min <= value <= np.iinfo(dtype.numpy).max:
+            fail(f"{value} is beyond the range of {dtype}, the type of the tensors it stands among", location)
+        return Literal(value, dtype)
 
     def _row_bias(self, signature: Signature, operands: tuple[Operand, ...], call: Call) -> tuple[Operand, ...]:
         """The operands, with a bias of shape [C] made [1,C]."""
