@@ -1,4 +1,4 @@
-"""Whole ONNX networks: compiled, they give what ONNX Runtime gives."""
+"""Whole ONNX networks: compiled, and written as NNEF and from there as ONNX, they give what ONNX Runtime gives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import onnxruntime
 import pytest
 
 import nnefc
-from nnefc.formats.onnx import load
+from nnefc.formats import nnef
+from nnefc.formats.onnx import load, to_model
 from nnefc.ir.graph import Graph
 
 TOLERANCE = 1e-3
@@ -63,6 +64,16 @@ def runtime(model: bytes, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
     return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"]).run(None, dict(inputs))
 
 
+def written(graph: Graph, folder: Path, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """What ONNX Runtime gives for the graph written as NNEF, which reads as the same graph, and that as ONNX."""
+    nnef.save(graph, folder)
+    again = nnef.load(folder)
+    assert again.ops == graph.ops and again.tensors == graph.tensors
+    model = to_model(again)
+    onnx.checker.check_model(model, full_check=True)
+    return runtime(model.SerializeToString(), dict(zip((i.name for i in model.graph.input), inputs, strict=True)))
+
+
 def same(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> None:
     """Outputs agree within TOLERANCE of the largest magnitude of each."""
     assert len(got) == len(wanted)
@@ -73,7 +84,7 @@ def same(got: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_real_models_give_the_recorded_answers(shared: Path, name: str) -> None:
+def test_real_models_give_the_recorded_answers(shared: Path, tmp_path: Path, name: str) -> None:
     folder = shared / "models" / name
     graph = load(folder / f"{name}.onnx")
     with np.load(folder / "onnx_io.npz") as files:
@@ -81,14 +92,14 @@ def test_real_models_give_the_recorded_answers(shared: Path, name: str) -> None:
     proto = onnx.load(folder / f"{name}.onnx").graph
     wanted = [arrays[v.name] for v in proto.output]
     inputs = [arrays[v.name] for v in proto.input if v.name in arrays]
-    assert len(wanted) == len(graph.outputs)
     same(compiled(graph, inputs), wanted)
+    same(written(graph, tmp_path / "model", inputs), wanted)
 
 
 @pytest.mark.conformance
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", ZOO)
-def test_well_known_networks(shared: Path, name: str) -> None:
+def test_well_known_networks(shared: Path, tmp_path: Path, name: str) -> None:
     place = shared / "tools" / "zoo.py"
     spec = importlib.util.spec_from_file_location("zoo", place)
     assert spec is not None and spec.loader is not None
@@ -101,6 +112,7 @@ def test_well_known_networks(shared: Path, name: str) -> None:
     wanted = runtime(model.SerializeToString(), {model.graph.input[0].name: x})
     del model
     same(compiled(graph, [x]), wanted)
+    same(written(graph, tmp_path / "model", [x]), wanted)
 
 
 # ---- networks that come in packages
@@ -196,10 +208,11 @@ def strokes(height: int, width: int) -> np.ndarray:
 @pytest.mark.conformance
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", PACKAGED)
-def test_networks_in_packages(packages: Path, name: str) -> None:
+def test_networks_in_packages(packages: Path, tmp_path: Path, name: str) -> None:
     case = PACKAGED[name]
     model = _file(packages, case)
     graph = load(model, shapes=case.shapes, constants=case.constants)
     inputs = _drawn(model, case, graph)
     wanted = runtime(model, {**inputs, **case.constants})
     same(compiled(graph, list(inputs.values())), wanted)
+    same(written(graph, tmp_path / "model", list(inputs.values())), wanted)
