@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -285,3 +286,25 @@ class TestCompare:
         assert not d.equal and d.max_abs == 1
         d = difference("a", "b", np.zeros(3), np.zeros(3), 0.0)
         assert (d.equal, d.cosine, d.snr, d.max_rel) == (True, 1.0, math.inf, 0.0)
+
+    def test_without_onnx_runtime(self, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        with pytest.raises(nnefc.UnsupportedError, match="pip install onnxruntime"):
+            nnefc.compare(model, "ort")
+
+    def test_inputs_from_python(self, model: Path) -> None:
+        x = np.zeros((1, 2, 6, 6), np.float32)
+        assert nnefc.compare(nnefc.load(model), "reference", {"x": x}).layers[0].max_abs == 0
+        with pytest.raises(ValueError, match="no input 'z'"):
+            nnefc.compare(model, "reference", {"z": x})
+        with pytest.raises(ValueError, match="shape"):
+            nnefc.compare(model, "reference", {"x": x[0]})
+        with pytest.raises(TypeError, match="float64"):
+            nnefc.compare(model, "reference", {"x": x.astype(np.float64)})
+
+    def test_an_index_out_of_range_is_the_input_s_fault(self, guarded, tmp_path: Path) -> None:
+        text = "version 1.0;\ngraph G(x, i) -> (y) {{ x = external(shape = [3]); {} y = gather(x, i); }}\n"
+        (tmp_path / "graph.nnef").write_text(text.format("i = external<integer>(shape = [1]);"))
+        np.savez(tmp_path / "io.npz", x=np.ones(3, np.float32), i=np.array([7]))
+        reply = guarded("compare", tmp_path / "graph.nnef", "reference", "--input", tmp_path / "io.npz")
+        refused(reply, 3, "cannot work on these inputs")

@@ -18,6 +18,7 @@ from op_cases import Case
 
 from nnefc.formats.onnx import to_model
 from nnefc.formats.onnx.emit import exported_kinds
+from nnefc.formats.onnx.write import opsets
 from nnefc.ops.primitive import primitives
 
 MODULES = (drawn, drawn_windows, drawn_extension, drawn_sequential, drawn_sampling)
@@ -106,3 +107,10 @@ def test_all(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print("\ncases written as ONNX that ONNX Runtime computes as their meaning says\n" + "\n".join(rows))
     assert not wrong
+
+
+@pytest.mark.parametrize("opset", opsets())
+def test_in_the_oldest_and_the_newest_opset(opset: int) -> None:
+    for cases in FAMILIES.values():
+        for case in few(cases):
+            onnx.checker.check_model(to_model(case.graph(), opset=opset), full_check=True)
