@@ -108,7 +108,9 @@ def plain(text: str) -> str:
 def _ports(prefix: str, role: str, ports: Sequence[Port]) -> str:
     lines = [f"#define {prefix}_{role.upper()}S {len(ports)}"]
     for i, port in enumerate(ports):
-        c_type = _C_TYPES.get(port.dtype.name) or ("uint16_t" if port.dtype.name.endswith("float16") else f"{port.dtype}_t")
+        c_type = _C_TYPES.get(port.dtype.name) or (
+            "uint16_t" if port.dtype.name.endswith("float16") else f"{port.dtype}_t"
+        )
         shape = ", ".join(map(str, port.shape))
         size = f"#define {prefix}_{role.upper()}_{i}_BYTES {port.nbytes}u"
         lines.append(f"{size} /* {plain(port.name)}: {c_type}[{shape}] */")

@@ -33,8 +33,8 @@ class Expr:
     ``y``. Integer ``div`` truncates toward zero and gives 0 for a zero divisor. A cast from float to integer truncates
     and saturates, NaN giving 0; a cast to BOOL is ``!= 0``. ``and or xor not`` are logical on BOOL, bitwise on
     integers. ``shl`` and ``shr`` shift integers, ``shr`` of signed ones keeping the sign; as many places as the width
-    has, or more, or fewer than 0, shift everything out. BF16 is computed as F32 and rounded after each operation. Integer ``pow`` by
-    a negative exponent is the truncated quotient, and 0 for base 0.
+    has, or more, or fewer than 0, shift everything out. BF16 is computed as F32 and rounded after each operation.
+    Integer ``pow`` by a negative exponent is the truncated quotient, and 0 for base 0.
     """
 
     op: str
@@ -111,7 +111,11 @@ def call(op: str, *args: Expr) -> Expr:
     if len(args) != (1 if op in UNARY else 2) or op not in UNARY | BINARY:
         raise TypeError(f"no operation {op!r} with {len(args)} operands")
     dtype = args[0].dtype
-    if any(a.dtype is not dtype for a in args) or (op in UNARY_FLOAT and dtype.kind != "f") or (op in SHIFTS and dtype.kind not in "iu"):
+    if (
+        any(a.dtype is not dtype for a in args)
+        or (op in UNARY_FLOAT and dtype.kind != "f")
+        or (op in SHIFTS and dtype.kind not in "iu")
+    ):
         raise TypeError(f"{op} of {', '.join(str(a.dtype) for a in args)}")
     return Expr(op, tuple(args), DType.BOOL if op in COMPARISONS else dtype)
 

@@ -39,7 +39,9 @@ def _sum(x: np.ndarray, axes: tuple[int, ...], normalize: bool) -> np.ndarray:
     total = np.sum(x, axes, dtype=np.float64 if x.dtype.kind == "f" else x.dtype, keepdims=True)
     if normalize:
         count = math.prod(x.shape[a] for a in axes)
-        total = total / count if x.dtype.kind == "f" else integer_quotient(np.asarray(total), np.asarray(count, x.dtype))
+        total = (
+            total / count if x.dtype.kind == "f" else integer_quotient(np.asarray(total), np.asarray(count, x.dtype))
+        )
     return np.asarray(total).astype(x.dtype)
 
 

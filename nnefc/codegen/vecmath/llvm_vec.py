@@ -130,7 +130,7 @@ class LlvmVec:
         return self._float_intrinsic("rint", a) if self.rounding else self._round(a, None, 0.0)
 
     def _round(self, a: Value, wrong: Callable[[Value, Value], Value] | None, step: float) -> Value:
-        """``a`` to the nearest integer by adding and subtracting 2**fraction, then one ``step`` where that is ``wrong``."""
+        """``a`` to the nearest integer by adding and subtracting 2**fraction, then a ``step`` where it is ``wrong``."""
         size, limit = self.abs(a), self.const(2.0**self.format.fraction)
         near = self._with_sign(self.sub(self.add(size, limit), limit), a)
         moved = near if wrong is None else self.select(wrong(near, a), self.add(near, self.const(step)), near)

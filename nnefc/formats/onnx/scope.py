@@ -15,13 +15,19 @@ from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Literal, Op, Origin, Value
 from nnefc.ir.signature import Param
 from nnefc.ir.types import DType, TensorType
+from nnefc.ops import elementwise, elementwise_extension
 from nnefc.ops.primitive import primitives
 from nnefc.ops.signatures import signature
 
 MAX_FOLDED = 1 << 22
 """Elements of the largest result that is computed at import."""
 _MAX_WORK = 1 << 26
-_COSTLY = frozenset({"conv", "deconv", "matmul", "linear", "separable_conv", "separable_deconv", "einsum"})
+"""Elements of the result times those of the largest operand, for operations that may use each with each."""
+_LINEAR = frozenset(row.name for row in (*elementwise.ROWS, *elementwise_extension.ROWS)) | frozenset(
+    "cast reshape squeeze unsqueeze transpose split unstack concat stack slice pad tile gather gather_elements "
+    "gather_nd sum_reduce mean_reduce prod_reduce max_reduce min_reduce argmax_reduce argmin_reduce all_reduce any_reduce".split()
+)
+"""Operations that look at each element a few times only."""
 
 Input = Imported | Literal | float | int | bool
 
@@ -174,7 +180,7 @@ class Scope:
         if arrays is None or any(t.volume > MAX_FOLDED for t in results):
             return None
         most = max((a.size for a in arrays), default=1)
-        if kind in _COSTLY and most * results[0].volume > _MAX_WORK:
+        if kind not in _LINEAR and most * results[0].volume > _MAX_WORK:
             return None
         return self._computed(kind, arrays, attrs)
 
