@@ -25,7 +25,8 @@ _MAX_WORK = 1 << 26
 """Elements of the result times those of the largest operand, for operations that may use each with each."""
 _LINEAR = frozenset(row.name for row in (*elementwise.ROWS, *elementwise_extension.ROWS)) | frozenset(
     "cast reshape squeeze unsqueeze transpose split unstack concat stack slice pad tile gather gather_elements "
-    "gather_nd sum_reduce mean_reduce prod_reduce max_reduce min_reduce argmax_reduce argmin_reduce all_reduce any_reduce".split()
+    "gather_nd sum_reduce mean_reduce prod_reduce max_reduce min_reduce argmax_reduce argmin_reduce all_reduce "
+    "any_reduce".split()
 )
 """Operations that look at each element a few times only."""
 
