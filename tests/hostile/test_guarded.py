@@ -21,7 +21,7 @@ FEW = 2
 def run(family: str, first: int, last: int, count: int, shift: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(HERE / "guarded.py"), family, *map(str, (first, last, count, shift))]
     environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
 
 
 def first_fault(family: str, first: int, last: int, count: int) -> int:
@@ -49,6 +49,7 @@ def test_few(family: str) -> None:
 
 
 @pytest.mark.conformance
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all(family: str) -> None:
     check(family, 0)
