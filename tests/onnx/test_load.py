@@ -269,6 +269,31 @@ def test_external_data_beyond_2_gb(tmp_path: Path) -> None:
     np.testing.assert_array_equal(answers(load(tmp_path / "m.onnx"), np.zeros(16, np.float32))[0], values)
 
 
+def test_a_file_beyond_2_gb(tmp_path: Path) -> None:
+    """Values inside the file, more of them than a protobuf message may have; the file is mostly a hole."""
+    empty = model([node("Gather", ["w", "x"], ["y"])], [info("x", [1], I64)])
+    empty.graph.initializer.add(name="w", data_type=F32, dims=[5 << 17, 1 << 10])
+    size = 5 << 29
+
+    def varint(number: int) -> bytes:
+        return bytes([number & 0x7F | 0x80]) + varint(number >> 7) if number > 0x7F else bytes([number])
+
+    def field(number: int, head: bytes, more: int) -> bytes:
+        return varint(number << 3 | 2) + varint(len(head) + more) + head
+
+    weight = field(5, empty.graph.initializer[0].SerializeToString() + b"\x4a" + varint(size), size)
+    del empty.graph.initializer[:]
+    graph = field(7, empty.graph.SerializeToString() + weight, size)
+    empty.ClearField("graph")
+    with open(tmp_path / "m.onnx", "wb") as file:
+        file.write(empty.SerializeToString() + graph)
+        file.seek(size - 4096, 1)
+        file.write(weights(1024).tobytes())
+    read = load(tmp_path / "m.onnx")
+    assert read.inputs[0].type.shape == (1,) and read.outputs[0].type.shape == (1, 1024)
+    np.testing.assert_array_equal(read.tensors["w"].data[-1], weights(1024))
+
+
 # ---- opsets and functions
 
 

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import onnx
 
-from nnefc.errors import InvalidModelError, Location, UnsupportedError
+from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.ir.types import DType
 
 _T = onnx.TensorProto
@@ -205,8 +205,3 @@ def _typed(tensor: onnx.TensorProto, dtype: DType, shape: tuple[int, ...], what:
     wide = np.uint64 if dtype.kind == "u" else np.int64
     values = np.array(stored, dtype.numpy if dtype.kind == "f" else wide)
     return values.astype(dtype.numpy, copy=False).reshape(shape)
-
-
-def place(file: str) -> Location:
-    """The model's file as a place in messages."""
-    return Location(file)
