@@ -23,12 +23,13 @@ _PLAIN = {"relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "softplus": "sof
 @dataclass(frozen=True)
 class Cell:
     """One direction of a recurrent node: weights of the recurrence (gates * hidden, hidden) and what they combine with.
+    The GRU's hidden gate has weights of its own, which come second.
 
     ``peephole`` has the LSTM's three vectors, for the gates i, o and f; ``reset_bias`` is the recurrence bias of the
     GRU's hidden gate where it lies inside the reset."""
 
     hidden: int
-    weights: Imported
+    weights: tuple[Imported, ...]
     activations: tuple[Activation, ...]
     clip: float | None
     peephole: tuple[Imported, ...] = ()
@@ -79,7 +80,7 @@ def _clipped(s: Scope, cell: Cell, x: Imported) -> Imported:
 
 def _gate_sums(s: Scope, cell: Cell, x: Imported, h: Imported, count: int) -> list[Imported]:
     """The parts of ``x`` plus the recurrence, one per gate."""
-    total = s.op("add", [x, s.op("matmul", [h, cell.weights], transposeB=True)])
+    total = s.op("add", [x, s.op("matmul", [h, cell.weights[0]], transposeB=True)])
     return _parts(s, total, count) if count > 1 else [total]
 
 
@@ -95,10 +96,8 @@ def _rnn_step(s: Scope, cell: Cell, x: Imported, state: State) -> State:
 def _gru_step(s: Scope, cell: Cell, x: Imported, state: State) -> State:
     (h,) = state
     f, g = cell.activations
-    size = cell.hidden
+    gates, last = cell.weights
     xz, xr, xh = _parts(s, x, 3)
-    gates = s.op("slice", [cell.weights], axes=[0], begin=[0], end=[2 * size])
-    last = s.op("slice", [cell.weights], axes=[0], begin=[2 * size], end=[3 * size])
     hz, hr = _parts(s, s.op("matmul", [h, gates], transposeB=True), 2)
     z = f(_clipped(s, cell, s.op("add", [xz, hz])))
     r = f(_clipped(s, cell, s.op("add", [xr, hr])))
@@ -153,8 +152,12 @@ def _cell(s: Scope, n: Node, direction: int, hidden: int, activations: tuple[Act
     inner = None
     if before and bias is not None:
         inner = s.reshape(s.op("slice", [bias], axes=[0], begin=[5 * hidden], end=[6 * hidden]), (1, hidden))
-    weights = _part(s, n.need(2), direction)
-    assert weights is not None
+    recurrence = _part(s, n.need(2), direction)
+    assert recurrence is not None
+    weights: tuple[Imported, ...] = (recurrence,)
+    if n.op_type == "GRU":
+        bounds = ((0, 2 * hidden), (2 * hidden, 3 * hidden))
+        weights = tuple(s.op("slice", [recurrence], axes=[0], begin=[a], end=[b]) for a, b in bounds)
     return Cell(
         hidden,
         weights,
