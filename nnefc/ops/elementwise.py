@@ -276,12 +276,7 @@ ROWS: tuple[Row, ...] = (
     unary_row("leaky_relu", "f", _leaky, _negative_slope, "alpha"),
     unary_row("elu", "f", _elu, _elu_expr, "alpha"),
     unary_row(
-        "selu",
-        "f",
-        _selu,
-        lambda x, alpha, scale: call("mul", like(x, scale), _elu_expr(x, alpha)),
-        "alpha",
-        "lambda",
+        "selu", "f", _selu, lambda x, alpha, scale: call("mul", like(x, scale), _elu_expr(x, alpha)), "alpha", "lambda"
     ),
     unary_row("gelu", "f", wide(lambda x: x * _sigmoid(1.702 * x)), lambda x: _scaled_sigmoid(x, 1.702)),
     unary_row("silu", "f", wide(lambda x: x * _sigmoid(x)), lambda x: _scaled_sigmoid(x, 1.0)),
