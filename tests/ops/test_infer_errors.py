@@ -41,7 +41,11 @@ REJECTED = [
         "a has shape [1,2] and x has shape [2,3]: the extents 2 and 3 of dimension 1 differ; they must "
         "be equal or one of them 1 (dimensions are aligned from the first)",
     ),
-    (Case("pow", [i(2), i(2)]), "x has integer elements (i64); they must be scalar"),
+    (Case("pow", [b(2), b(2)]), "x has logical elements (bool); they must be scalar or integer"),
+    (Case("exp", [i(2)]), "x has integer elements (i64); they must be scalar"),
+    (Case("bitwise_and", [f(2), f(2)]), "x has scalar elements (f32); they must be integer"),
+    (Case("shift_left", [b(2), b(2)]), "x has logical elements (bool); they must be integer"),
+    (Case("is_nan", [i(2)]), "x has integer elements (i64); they must be scalar"),
     (Case("and", [b(2), f(2)]), "y has scalar elements (f32); they must be logical"),
     (Case("copy_n", [f(2)], {"times": 0}), "times = 0 is out of range; it must be 1 to 65536"),
     (Case("copy_n", [f(2)], {"times": 10**9}), "times = 1000000000 is out of range; it must be 1 to 65536"),
@@ -197,6 +201,7 @@ REJECTED = [
         Case("slice", [f(8, 8)], {"axes": [0, 0], "begin": [0, 0], "end": [3, 4]}),
         "axes = [0,0] repeats an item; each may occur once",
     ),
+    (Case("pad", [i(8)], {"padding": [(1, 1)], "value": 0.5}), "value = 0.5 is no i64"),
     (Case("pad", [f(8)], {"padding": []}), "padding = [] has 0 items; it must have 1, the rank of the input"),
     (
         Case("pad", [f(8)], {"padding": [(-4, -4)]}),
