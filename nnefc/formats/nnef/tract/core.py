@@ -183,6 +183,8 @@ def _dyn_slice(s: Scope, a: Arguments) -> Any:
     if isinstance(start, np.ndarray):
         begin = a.integer("start")
         return s.op("slice", [x], axes=[axis], begin=[begin], end=[begin + length])
+    if not 0 < length <= s.shape(x)[axis]:
+        raise InvalidModelError(f"len is {length}; the extent is {s.shape(x)[axis]}")
     first = s.reshape(s.cast(start, DType.I64), (1,))
     return onnx(s, "Gather", [x, s.op("add", [np.arange(length), first])], axis=axis)[0]
 

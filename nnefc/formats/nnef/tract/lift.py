@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 import onnx as onnx_package
 
+from nnefc.errors import NnefcError
 from nnefc.formats.nnef.context import Context, fail, suggestion
 from nnefc.formats.nnef.expand import Frame
 from nnefc.formats.nnef.lift import DTYPES, ReadTensor, Shapes
@@ -22,7 +23,8 @@ from nnefc.formats.onnx.builder import Builder
 from nnefc.formats.onnx.scope import Scope
 from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Origin, Value
-from nnefc.ir.types import DType, TensorType
+from nnefc.ir.types import DType
+from nnefc.ops.primitive import primitives
 from nnefc.ops.quantized import decode
 from nnefc.ops.signatures import signatures
 
@@ -59,7 +61,10 @@ def lift(
         if result.name not in values:
             close = suggestion(result.name, values)
             fail(f"the output {result.name!r} of the graph is not assigned{close}", result.location)
-        outputs.append((result.name, tensor(scope, values[result.name], f"the output {result.name!r}")))
+        try:
+            outputs.append((result.name, tensor(scope, values[result.name], f"the output {result.name!r}")))
+        except NnefcError as error:
+            raise error.at(result.location) from None
     builder.inputs = [sources.inputs[p.name] for p in document.graph.params]
     graph = builder.finish(document.graph.name, outputs).replace(extensions=extensions)
     return _encoded(graph, quantization or {}, context)
@@ -92,9 +97,7 @@ class _Sources:
         if "datum_type" in arguments:
             dtype = datum_type(self.scope, arguments.text("datum_type"))
         shape = self.symbols.shapes.get(name, tuple(arguments.ints("shape")))
-        if any(extent < 1 for extent in shape):
-            raise self.scope.invalid(f"the shape {list(shape)} has an extent below 1")
-        value = self.scope.builder.value(TensorType(dtype, shape))
+        value = self._value("external", Attrs(shape=shape, dtype=dtype))
         self.scope.builder.remember(name, value)
         self.inputs[name] = value
         return value
@@ -124,10 +127,14 @@ class _Sources:
         return self.stored[key]
 
     def _without_values(self, shape: tuple[int, ...], label: str, dtype: DType) -> Value:
-        value = self.scope.builder.value(TensorType(dtype, shape))
+        value = self._value("variable", Attrs(shape=shape, label=label, dtype=dtype))
         attrs = Attrs(shape=shape, label=value.name, dtype=dtype)
         self.scope.builder.add(Op("variable", (), attrs, (value,), Origin((label,))))
         return value
+
+    def _value(self, kind: str, attrs: Attrs) -> Value:
+        (type_,) = primitives()[kind].infer([], attrs)
+        return self.scope.builder.value(type_)
 
     def _arguments(self, machine: Machine, params: Mapping[str, Any], given: Given) -> Arguments:
         name = self.scope.node.op_type if self.scope.node is not None else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -112,13 +113,14 @@ def tensor(scope: Scope, value: Any, what: str) -> Any:
     """Any value of the dialect as a tensor: numbers are f32, i64 or logical, arrays of tensors are stacked."""
     if isinstance(value, (np.ndarray, Value)):
         return value
-    if isinstance(value, bool):
-        return np.array(value)
     if isinstance(value, (int, float)):
-        return np.array(value, np.int64 if isinstance(value, int) else np.float32)
+        return numbers(value, {type(value)}, what)
     if isinstance(value, tuple) and len(value) == 1:
         return tensor(scope, value[0], what)
     if isinstance(value, list) and value:
+        kinds = set(map(type, value))
+        if kinds <= {int, float}:
+            return numbers(value, kinds, what)
         items = [tensor(scope, item, what) for item in value]
         if len({scope.shape(i) for i in items}) > 1:
             raise InvalidModelError(f"{what}: the items of an array have different shapes")
@@ -126,6 +128,16 @@ def tensor(scope: Scope, value: Any, what: str) -> Any:
             return np.stack(items)
         return scope.op("stack", items, axis=0)
     raise InvalidModelError(f"{what} must be a tensor")
+
+
+def numbers(value: Any, kinds: AbstractSet[type], what: str) -> np.ndarray:
+    """A number, or a list of them, as an array: of logicals, of i64, or of f32 if one has a fraction."""
+    if kinds == {bool}:
+        return np.array(value)
+    try:
+        return np.array(value, np.int64 if kinds == {int} else np.float32)
+    except OverflowError:
+        raise InvalidModelError(f"{what} has an integer that does not fit into 64 bits") from None
 
 
 def known(scope: Scope, value: Any, what: str) -> np.ndarray:
