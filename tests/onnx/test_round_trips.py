@@ -122,3 +122,17 @@ def test_every_node_case(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print("\nnode cases read and written again: " + ", ".join(f"{n} {what}" for what, n in count.items()))
     assert not wrong
+
+
+@pytest.mark.conformance
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2", "shufflenet_v2_x1_0", "resnet18", "lenet1"])
+def test_tract_reads_what_is_written(shared: Path, tmp_path: Path, name: str) -> None:
+    """Networks of operations that tract has; silu, gelu and nearest_upsample are not among them."""
+    tract = pytest.importorskip("tract")
+    graph = load(zoo(shared).fill(name))
+    (value,) = graph.inputs
+    nnefc.save(graph, tmp_path / "net.nnef")
+    x = np.random.default_rng(1).standard_normal(value.type.extents).astype(np.float32)
+    (result,) = tract.nnef().load(str(tmp_path / "net.nnef")).into_runnable().run([x])
+    wanted = answers(to_model(graph), [x])
+    assert ort_answers.difference([result.to_numpy()], wanted, TOLERANCE) is None
