@@ -79,7 +79,7 @@ def _axis_taps(position: np.ndarray, extent: int, attrs: Attrs) -> list[tuple[np
     if attrs["normalized"]:
         align = attrs["align_corners"]
         x = (position + 1) / 2 * (extent - 1) if align else ((position + 1) * extent - 1) / 2
-    x = np.clip(np.nan_to_num(x, nan=-1.0), -1e9, 1e9)
+    x = np.clip(np.nan_to_num(x, nan=-1e9), -1e9, 1e9)
     low, high = _bounds(extent, attrs)
     if method == "nearest":
         x = np.rint(x)

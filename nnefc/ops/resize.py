@@ -5,6 +5,7 @@ The positions and weights are those of Resize in ONNX (operator version 19): eve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,9 @@ COORDINATES = (
 )
 ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 _MAX_TAPS = 2**24
+"""The most positions and weights that are computed for one dimension."""
+_LEAST = 2.0**-31
+"""The least scale; the largest is its inverse."""
 _GATHERED = 8
 """The most taps for which elements are picked one by one; more are a product with a matrix."""
 
@@ -87,12 +91,18 @@ def _cubic(x: np.ndarray, a: float) -> np.ndarray:
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
+def _tap_count(scale: float, attrs: Attrs) -> int:
+    """How many inputs each output reads along a dimension, those beyond its ends counted."""
+    reach = {"nearest": 0.5, "linear": 1.0, "cubic": 2.0}[attrs["method"]]
+    shrink = min(scale, 1.0) if attrs["antialias"] and reach > 0.5 else 1.0
+    return 2 * math.ceil(reach / shrink)
+
+
 def _kernel(x: np.ndarray, scale: float, attrs: Attrs) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the taps around each position, not clamped, and their weights, both (outputs, taps)."""
     cubic = attrs["method"] == "cubic"
     shrink = min(scale, 1.0) if attrs["antialias"] else 1.0
-    first = int(np.floor(-(2 if cubic else 1) / shrink)) + 1
-    require(x.size * (2 - 2 * first) <= _MAX_TAPS, "the input is scaled down by too large a factor")
+    first = 1 - _tap_count(scale, attrs) // 2
     base = np.ceil(x) - 1
     index = base[:, None] + np.arange(first, 2 - first)
     distance = (index - x[:, None]) * shrink
@@ -142,12 +152,12 @@ def _infer(types: Sequence[TensorType], attrs: Attrs) -> tuple[TensorType, ...]:
     require_positive(size, "size")
     scale, region = attrs["scale"], attrs["region"]
     require(len(scale) == x.rank, f"scale = {shape_text(scale)} must have {x.rank} items")
-    require(all(0 < v < 2**31 for v in scale), f"scale = {shape_text(scale)}; every item must be positive")
+    require(all(_LEAST <= v <= 1 / _LEAST for v in scale), f"scale = {shape_text(scale)} has an item out of range")
     require(len(region) in (0, x.rank), f"region = {shape_text(region)} must have {x.rank} items, or none")
     require(all(abs(v) < 2**31 for r in region for v in r), "region has an item out of range")
-    result = tensor(x.dtype, size)
-    resized_axes(x.extents, attrs)
-    return (result,)
+    for n, s in zip(size, scale, strict=True):
+        require(n * _tap_count(s, attrs) <= _MAX_TAPS, f"size {n} with scale {s} needs too many weights")
+    return (tensor(x.dtype, size),)
 
 
 def _reference(arrays: Sequence[np.ndarray], attrs: Attrs) -> tuple[np.ndarray, ...]:
@@ -210,6 +220,7 @@ def _sum(terms: Sequence[Expr]) -> Expr:
 def _product(b: ProgramBuilder, x: View, taps: Taps) -> View:
     """The dimension times a matrix of weights."""
     axis, (size, _) = taps.axis, taps.index.shape
+    b.reserve(x.shape[axis] * size)
     matrix = np.zeros((x.shape[axis], size))
     np.add.at(matrix, (taps.index.T, np.arange(size)), taps.weights.T)
     order = (*(d for d in range(x.rank) if d != axis), axis)
@@ -222,6 +233,7 @@ def _lower(b: ProgramBuilder, op: Op) -> None:
     dtype, nearest = x.dtype, op.attrs["method"] == "nearest"
     axes = resized_axes(x.shape, op.attrs)
     for taps in axes:
+        b.reserve(2 * taps.index.size)
         x = _picked(b, x, taps.axis, taps.index[:, 0]) if nearest else _weighted(b, x, taps)
     masks = [
         b.const(t.outside.reshape(tuple(t.outside.size if d == t.axis else 1 for d in range(x.rank))))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnefc.formats.onnx.importers.tables import check_table
 from nnefc.formats.onnx.importers.windows import Windows, halves, windows
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
@@ -101,6 +102,7 @@ def _col2im(s: Scope, n: Node) -> Sequence[Imported]:
         for e, (p, q), span, stride in zip(image, win.pads, win.spans, win.strides, strict=True)
     ]
     require(math.prod(grid) == count, f"{count} columns are given; the image has {math.prod(grid)} blocks")
+    check_table(s, volume, volume)
     filters = np.eye(volume).reshape(volume, 1, *block).astype(s.dtype(x).numpy)
     result = s.op(
         "deconv",
@@ -129,6 +131,7 @@ def _deform_conv(s: Scope, n: Node) -> Sequence[Imported]:
     pixels = math.prod(grid)
     require(s.shape(offset)[1] == shared * taps * 2, f"offset has the shape {s.shape(offset)}")
     parts = s.transpose(s.reshape(offset, (batch * shared, taps, 2, pixels)), (0, 1, 3, 2))
+    check_table(s, taps, pixels, 2)
     starts = [
         np.arange(g) * stride - p for g, stride, (p, _) in zip(grid, win.strides, win.padding(extents), strict=True)
     ]

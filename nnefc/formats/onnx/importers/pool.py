@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nnefc.formats.onnx.importers.tables import check_table
 from nnefc.formats.onnx.importers.windows import Padding, Windows, windows
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
@@ -49,6 +50,8 @@ def _flat_index(
     steps = [1] * len(spatial)
     for d in range(1, len(spatial)) if columns_first else range(len(spatial) - 2, -1, -1):
         steps[d] = steps[d - 1] * spatial[d - 1] if columns_first else steps[d + 1] * spatial[d + 1]
+    check_table(s, *win.size)
+    check_table(s, max(s.shape(index)))
     taps = [np.arange(k) * d * step for k, d, step in zip(win.size, win.dilations, steps, strict=True)]
     result = s.op("gather", [functools.reduce(np.add.outer, taps).reshape(-1).astype(np.int64), index], axis=0)
     plane = math.prod(spatial)
@@ -74,6 +77,8 @@ def _average_pool(s: Scope, n: Node) -> Sequence[Imported]:
     if grown == pads:
         return (s.op("avg_pool", [x], border="constant", **attrs),)
     total = s.op("box", [x], border="constant", normalize=False, **attrs)
+    check_table(s, *s.shape(total)[2:])
+    check_table(s, max(s.shape(total)), max(win.size))
     counts = [
         _inside(out, k, stride, d, before + extent + after)
         for out, k, stride, d, extent, (before, after) in zip(
@@ -152,6 +157,7 @@ def _max_unpool(s: Scope, n: Node) -> Sequence[Imported]:
     ]
     full = [*shape[:2], *pooled]
     require(all(e > 0 for e in full), f"the result would have the shape {full}")
+    check_table(s, *full)
     flat = s.op(
         "scatter_elements",
         [np.zeros(math.prod(full), s.dtype(x).numpy), s.reshape(index, (-1,)), s.reshape(x, (-1,))],

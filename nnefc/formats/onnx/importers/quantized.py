@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnefc.formats.onnx.importers.conv import convolved
+from nnefc.formats.onnx.importers.tables import check_table
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
 from nnefc.formats.onnx.tensors import DTYPES
@@ -40,6 +41,7 @@ def _parameter(s: Scope, n: Node, value: Imported, x: Imported) -> Imported:
     require(block > 0 and len(shape) == rank, f"the parameters have the shape {list(shape)}")
     extent = s.shape(x)[axis]
     require(-(-extent // block) == shape[axis], f"block_size = {block} does not give {shape[axis]} blocks of {extent}")
+    check_table(s, extent)
     places = np.minimum(np.arange(extent) // block, shape[axis] - 1)
     return s.op("gather", [value, places], axis=axis)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnefc.formats.onnx.importers.tables import check_table
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
 from nnefc.ops.primitive import require
@@ -200,6 +201,7 @@ def _run(s: Scope, n: Node, x: Imported, direction: int, backward: bool, cell: C
     steps, batch, _ = s.shape(x)
     hidden, dtype, lengths = cell.hidden, s.dtype(x), n.input(4)
     projected = _projected(s, n, x, direction, hidden, cell.linear_before_reset)
+    check_table(s, batch, hidden)
     zero = np.zeros((batch, hidden), dtype.numpy)
     initial = [n.input(5), n.input(6)] if n.op_type == "LSTM" else [n.input(5)]
     parts = [_part(s, v, direction) for v in initial]

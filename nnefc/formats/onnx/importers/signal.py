@@ -6,13 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnefc.formats.onnx.importers.tables import check_table
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
 from nnefc.formats.onnx.tensors import DTYPES
 from nnefc.ops.primitive import require
-
-_MAX_MATRIX = 2**25
-"""The most elements of a transform's matrix."""
 
 
 def _length(s: Scope, value: Imported | None, name: str, default: int) -> int:
@@ -36,8 +34,7 @@ def _transformed(basis: np.ndarray, length: int, inverse: bool, onesided: bool) 
 def _matrix(s: Scope, extent: int, parts: int, length: int, inverse: bool, onesided: bool) -> np.ndarray:
     """(extent, parts, outputs, parts of the output): what each number adds to each number of the result (float64)."""
     require(length > 0, f"the length of the transform is {length}; it must be positive")
-    if extent * parts * length * 2 > _MAX_MATRIX:
-        s.unsupported(f"a transform of {length} items is too long; its matrix may have {_MAX_MATRIX} elements")
+    check_table(s, extent, parts, length, 2)
     unit = np.eye(extent)
     return np.stack([_transformed(unit * f, length, inverse, onesided) for f in (1, 1j)[:parts]], 1)
 

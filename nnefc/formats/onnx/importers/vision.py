@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnefc.formats.onnx.importers.tables import check_table
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import MAX_FOLDED, Scope
 from nnefc.ir.types import DType
@@ -41,6 +42,7 @@ def _affine_grid(s: Scope, n: Node) -> Sequence[Imported]:
     if math.prod(max(1, extent) for extent in spatial) > MAX_FOLDED:
         raise s.unsupported(f"size = {size}: a grid of more than {MAX_FOLDED} points")
     require(s.shape(theta) == (size[0], len(spatial), len(spatial) + 1), f"theta has shape {s.shape(theta)}")
+    check_table(s, *spatial, len(spatial) + 1)
     steps = []
     for extent in spatial:
         if n.attr("align_corners", 0):
