@@ -17,13 +17,15 @@ from nnefc.errors import NnefcError
 EXIT_USAGE, EXIT_UNSUPPORTED, EXIT_FAULT, EXIT_INTERRUPT, EXIT_PIPE = 2, 4, 5, 130, 141
 COMMANDS = (validate, show, inspect, convert, compiling, running, compare, ops)
 
-DESCRIPTION = "Compile NNEF neural networks to machine code, ahead of time."
+DESCRIPTION = "Compile NNEF and ONNX neural networks to machine code, ahead of time."
 EPILOG = """\
 examples:
   nnefc validate model.nnef.tgz                        is it correct NNEF?
   nnefc compile model.nnef.tgz -o net                  write the Python package `net`
   nnefc run net --input x=x.npy --output y.npz         let it answer
   nnefc run model.nnef.tgz --input x=x.npy             compile in memory, then let it answer
+  nnefc convert model.onnx model.nnef.tgz              the same network as NNEF; says whether it is plain
+  nnefc compare model.onnx ort                         layer by layer with ONNX Runtime
 
 exit codes:
   0 ok   1 a comparison failed   2 usage   3 a model or data file is invalid

@@ -11,7 +11,7 @@ import pytest
 
 from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.formats.nnef import load as load_nnef
-from nnefc.formats.onnx import save, to_model
+from nnefc.formats.onnx import load, save, to_model
 from nnefc.formats.onnx.write import STATE_KEY
 from nnefc.ir.encoding import Encoding
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Tensor, Value
@@ -209,6 +209,16 @@ def test_external_data(tmp_path: Path) -> None:
     onnx.checker.check_model(str(tmp_path / "net.onnx"), full_check=True)
     (tensor,) = onnx.load(tmp_path / "net.onnx").graph.initializer
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), data)
+
+
+def test_a_model_may_replace_itself(tmp_path: Path) -> None:
+    """Its data are mapped while they are written."""
+    data = RNG.standard_normal((300, 5)).astype(np.float32)
+    save(added(Tensor(data, "float", 32), value("w", 300, 5)), tmp_path / "net.onnx", external_data=True)
+    save(load(tmp_path / "net.onnx"), tmp_path / "net.onnx", external_data=True)
+    (tensor,) = onnx.load(tmp_path / "net.onnx").graph.initializer
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(tensor), data)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
 
 
 def test_files_are_whole_and_reproducible(tmp_path: Path) -> None:

@@ -87,22 +87,27 @@ def save(
     """Write a network as ONNX; arguments and errors as for ``to_model``, and OSError.
 
     Tensors of more than 1 KB go into ``NAME.onnx.data`` beside the file with ``external_data``, whose default is
-    whether the model would be too large for one file (2 GiB).
+    whether the model would be too large for one file (2 GiB). Files appear whole; those that the graph was read from
+    may be replaced.
     """
     model, arrays = _model(graph, opset, [] if notes is None else notes)
     if external_data is None:
         external_data = sum(a.nbytes for a in arrays.values()) > INLINE_BYTES
     path = Path(path)
-    if external_data:
-        model.graph.initializer.extend(_write_external(arrays, path.with_name(path.name + ".data")))
-    else:
-        model.graph.initializer.extend(_inline(name, array) for name, array in arrays.items())
-    partial = path.with_name(path.name + ".part")
+    data = path.with_name(path.name + ".data")
+    written = [path] if not external_data else [data, path]
+    partial = {p: p.with_name(p.name + ".part") for p in written}
     try:
-        partial.write_bytes(model.SerializeToString(deterministic=True))
-        partial.replace(path)
+        if external_data:
+            model.graph.initializer.extend(_write_external(arrays, partial[data], data.name))
+        else:
+            model.graph.initializer.extend(_inline(name, array) for name, array in arrays.items())
+        partial[path].write_bytes(model.SerializeToString(deterministic=True))
+        for p in written:
+            partial[p].replace(p)
     finally:
-        partial.unlink(missing_ok=True)
+        for p in partial.values():
+            p.unlink(missing_ok=True)
 
 
 # ---- the model
@@ -269,8 +274,8 @@ def _inline(name: str, array: np.ndarray) -> onnx.TensorProto:
     return tensor
 
 
-def _write_external(arrays: dict[str, np.ndarray], path: Path) -> list[onnx.TensorProto]:
-    """Write the larger arrays to a file of their own; the initialisers, which refer to it."""
+def _write_external(arrays: dict[str, np.ndarray], path: Path, name_of_file: str) -> list[onnx.TensorProto]:
+    """Write the larger arrays to a file of their own; the initialisers, which refer to it by its name."""
     tensors = []
     with open(path, "wb") as file:
         for name, array in arrays.items():
@@ -280,7 +285,7 @@ def _write_external(arrays: dict[str, np.ndarray], path: Path) -> list[onnx.Tens
             file.write(bytes(-file.tell() % ALIGNMENT))
             tensor = _header(name, array)
             tensor.data_location = onnx.TensorProto.EXTERNAL
-            for key, value in (("location", path.name), ("offset", file.tell()), ("length", array.nbytes)):
+            for key, value in (("location", name_of_file), ("offset", file.tell()), ("length", array.nbytes)):
                 tensor.external_data.add(key=key, value=str(value))
             data = np.asarray(array, order="C").reshape(-1).view(np.uint8)
             for start in range(0, data.size, _CHUNK):
