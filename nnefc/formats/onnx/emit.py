@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -366,10 +367,11 @@ class Emitter:
     def finish(self) -> None:
         """Give every tensor its final name."""
         names = dict(self.final)
+        taken = set(names.values()) | set(self.arrays)
+        uses = Counter(self.derived.get(name) for name in self.arrays)
         for name in self.arrays:
             origin = self.derived.get(name)
-            alone = sum(self.derived.get(n) == origin for n in self.arrays) == 1
-            if origin is not None and origin not in self.arrays and alone and origin not in names.values():
+            if origin is not None and origin not in taken and uses[origin] == 1:
                 names[name] = origin
         for node in self.nodes:
             for side in (node.input, node.output):
