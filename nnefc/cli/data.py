@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from nnefc.errors import InvalidModelError, Location
 from nnefc.ir.types import TensorType
 
 MAX_ENTRIES = 10_000
+_ZIP_FAULTS = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError, zlib.error)
+_NPY_FAULTS = (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 
 
 def read_npy(path: str, name: str, expected: TensorType) -> np.ndarray:
@@ -44,16 +48,18 @@ def npz_names(path: str) -> list[str]:
 
 def read_npz(path: str, wanted: Mapping[str, TensorType]) -> dict[str, np.ndarray]:
     """Those arrays of an .npz file that ``wanted`` names. Raises InvalidModelError if one is not of its type."""
-    arrays = {}
+    arrays, place = {}, Location(path)
     with _opened(path) as file, _zip(file, path) as archive:
         for entry in archive.infolist():
             name = entry.filename.removesuffix(".npy")
             if name in wanted and entry.filename.endswith(".npy"):
+                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise InvalidModelError(f"the entry {name!r} is compressed in a way that NumPy does not use", place)
                 try:
                     with archive.open(entry) as stream:
                         arrays[name] = _read(cast(BinaryIO, stream), path, name, wanted[name])
-                except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-                    raise InvalidModelError(f"the entry {name!r} cannot be read: {error}", Location(path)) from error
+                except _ZIP_FAULTS as error:
+                    raise InvalidModelError(f"the entry {name!r} cannot be read: {error}", place) from error
     return arrays
 
 
@@ -73,7 +79,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 def _zip(file: BinaryIO, path: str) -> Iterator[zipfile.ZipFile]:
     try:
         archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+    except _ZIP_FAULTS as error:
         raise InvalidModelError(f"not an .npz file: {error}", Location(path)) from error
     if len(archive.infolist()) > MAX_ENTRIES:
         raise InvalidModelError(f"more than {MAX_ENTRIES} entries", Location(path))
@@ -103,7 +109,7 @@ def _header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], bool, np.dtype]
         if version not in ((1, 0), (2, 0)):
             raise ValueError(f"version {version} of the format is not known")
         shape, fortran, dtype = read(file, max_header_size=10_000)
-    except (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except _NPY_FAULTS as error:
         raise InvalidModelError(f"not a .npy array: {error}".split("\n")[0], Location(path)) from error
     if dtype.hasobject:
         raise InvalidModelError("holds Python objects, which are not read", Location(path))

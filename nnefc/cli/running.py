@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """Call the model once and print or store what it answers; 1 if that is not what was expected."""
     call, inputs, outputs = _callable(args)
     sizes = sum(t.volume * t.dtype.size for t in (*inputs.values(), *outputs.values()))
-    require_memory(sizes, "the inputs and outputs")
+    require_memory(sizes, "holding the inputs and outputs")
     arrays = _inputs(args, inputs)
     try:
         with _within_memory() if args.reference else nullcontext():
