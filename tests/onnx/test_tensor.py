@@ -188,6 +188,10 @@ def test_against_onnx_runtime(draw) -> None:
         (NodeCase("MatMul", [floats(2, 3), floats(2, 3)]), "the inner extents 3 and 2 must be equal"),
         (NodeCase("Einsum", [floats(2, 3)], {"equation": "ij,jk->ik"}), "has 2 operands; 1 are given"),
         (NodeCase("Det", [floats(2, 3)]), "must hold square matrices"),
+        (NodeCase("Split", [floats(6)], {"num_outputs": 2**40}, outputs=3), "but there are 3 outputs"),
+        (NodeCase("DepthToSpace", [floats(1, 4, 2, 2)], {"blocksize": 0}), "blocksize is 0"),
+        (NodeCase("ReverseSequence", [floats(2, 3), ints(9, 9, 9)], known=[1]), "does not fit 3 sequences of 2 steps"),
+        (NodeCase("ConstantOfShape", [ints(2**62, 2**62)], known=[0]), "no tensor has the shape"),
         (NodeCase("ScatterND", [floats(4), np.array([[1]]), floats(1)], {"reduction": "xor"}), "it must be one of"),
     ],
 )
@@ -202,6 +206,9 @@ def test_faults(case: NodeCase, message: str) -> None:
         (NodeCase("Reshape", [floats(2, 3), ints(3, 2)]), "the shape must be known when the model is read"),
         (NodeCase("NonZero", [floats(2, 3)]), "on which the shape of the result depends"),
         (NodeCase("Det", [floats(17, 17)]), "at most 16 are"),
+        (NodeCase("Pad", [floats(2, 3), ints(2**40, 0, 0, 0)], {"mode": "wrap"}, known=[1]), "wrapped around"),
+        (NodeCase("OneHot", [ints(0), np.array(2**36), floats(2)], known=[1]), "a dimension of 68719476736 elements"),
+        (NodeCase("Range", [np.array(v) for v in (0, 2**62, 1)], known=[0, 1, 2]), "at most 4194304 are"),
     ],
 )
 def test_refusals(case: NodeCase, message: str) -> None:

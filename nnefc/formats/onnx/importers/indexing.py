@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnefc.formats.onnx.importers.reduce import axis_of
-from nnefc.formats.onnx.importers.tensor import empty
+from nnefc.formats.onnx.importers.tensor import empty, numbers
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
 from nnefc.ir.types import DType
@@ -84,7 +84,7 @@ def _tensor_scatter(s: Scope, n: Node) -> Sequence[Imported]:
     axis = axis_of(s, n.attr("axis", -2), len(shape))
     extent, count = shape[axis], s.shape(update)[axis]
     start = np.zeros(shape[0], np.int64) if first is None else s.cast(first, DType.I64)
-    steps = np.arange(count, dtype=np.int64).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    steps = numbers(s, count).reshape([-1 if i == axis else 1 for i in range(len(shape))])
     places = s.op("add", [s.reshape(start, [shape[0]] + [1] * (len(shape) - 1)), steps])
     if n.attr("mode", "linear") == "circular":
         places = s.op("mod", [places, extent])
@@ -100,7 +100,9 @@ def _one_hot(s: Scope, n: Node) -> Sequence[Imported]:
     axis = axis_of(s, n.attr("axis", -1), rank)
     whole = index if s.dtype(index).kind in "iu" else s.cast(index, DType.I64)
     found = from_the_front(s, whole, depth)
-    classes = np.arange(depth, dtype=np.int64).reshape([-1 if i == axis else 1 for i in range(rank)])
+    if depth < 1:
+        raise s.invalid(f"depth is {depth}; it must be positive")
+    classes = numbers(s, depth).reshape([-1 if i == axis else 1 for i in range(rank)])
     wide = s.reshape(found, (*s.shape(found)[:axis], 1, *s.shape(found)[axis:]))
     hit = s.op("eq", [wide, classes])
     off, on = (s.reshape(_item(s, values, i), ()) for i in (0, 1))

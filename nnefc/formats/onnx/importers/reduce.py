@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnefc.formats.onnx.registry import Imported, Node, importer
-from nnefc.formats.onnx.scope import Scope
+from nnefc.formats.onnx.scope import MAX_FOLDED, Scope
 from nnefc.ir.types import DType
 
 AXES_AS_INPUT = 18
@@ -180,8 +180,11 @@ def _hardmax(s: Scope, n: Node) -> Sequence[Imported]:
     """1 at the first maximum, 0 elsewhere."""
     axes, x = _over(s, n, n.need(0))
     shape = s.shape(x)
-    numbers = np.arange(math.prod(shape[a] for a in axes)).reshape([d if i in axes else 1 for i, d in enumerate(shape)])
-    hit = s.op("eq", [numbers, s.op("argmax_reduce", [x], axes=axes)])
+    count = math.prod(shape[a] for a in axes)
+    if count > MAX_FOLDED:
+        raise s.unsupported(f"a Hardmax of {count} elements; at most {MAX_FOLDED} are")
+    order = np.arange(count).reshape([d if i in axes else 1 for i, d in enumerate(shape)])
+    hit = s.op("eq", [order, s.op("argmax_reduce", [x], axes=axes)])
     return [s.cast(hit, s.dtype(x))]
 
 

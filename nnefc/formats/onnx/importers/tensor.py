@@ -82,6 +82,13 @@ def _eye_like(s: Scope, n: Node) -> Sequence[Imported]:
     return [np.eye(*shape, k=n.attr("k", 0)).astype(dtype.numpy)]
 
 
+def numbers(s: Scope, count: int) -> np.ndarray:
+    """The integers from 0. Raises UnsupportedError for very many."""
+    if count > MAX_FOLDED:
+        raise s.unsupported(f"a dimension of {count} elements, which are numbered here; at most {MAX_FOLDED} are")
+    return np.arange(count, dtype=np.int64)
+
+
 def empty(s: Scope, x: Imported, shape: Sequence[int]) -> np.ndarray:
     """A tensor without elements, of the type of ``x``: its values are always known."""
     return np.empty(tuple(shape), s.dtype(x).numpy)
@@ -169,7 +176,7 @@ def expanded(s: Scope, x: Imported, shape: Sequence[int]) -> Any:
         full = np.broadcast_shapes(s.shape(x), tuple(shape))
     except ValueError:
         raise s.invalid(f"the shapes {list(s.shape(x))} and {list(shape)} do not broadcast") from None
-    if isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray) and (x.size <= 1 or math.prod(full) <= MAX_FOLDED):
         return filled(s, x, full)
     wide = s.reshape(x, (1,) * (len(full) - s.rank(x)) + s.shape(x))
     repeats = [a // b for a, b in zip(full, s.shape(wide), strict=True)]
@@ -201,6 +208,8 @@ def _split(s: Scope, n: Node) -> Sequence[Imported]:
         lengths = [int(v) for v in sizes] if n.version < 13 else s.known_ints(sizes, "split")
     else:
         count = n.attr("num_outputs", n.output_count)
+        if count != n.output_count:
+            raise s.invalid(f"num_outputs is {count}, but there are {n.output_count} outputs")
         each = -(-extent // count)
         lengths = [each] * (count - 1) + [extent - each * (count - 1)]
     if sum(lengths) != extent or min(lengths, default=0) < 0:
@@ -254,8 +263,8 @@ def _trilu(s: Scope, n: Node) -> Sequence[Imported]:
     shape = s.shape(x)
     if len(shape) < 2:
         raise s.invalid(f"the input has the shape {list(shape)}; it must have at least two dimensions")
-    rows, columns = np.ogrid[: shape[-2], : shape[-1]]
-    keep = (columns - rows >= shift) if n.attr("upper", 1) else (columns - rows <= shift)
+    rows, columns = numbers(s, shape[-2]).reshape(-1, 1), numbers(s, shape[-1]).reshape(1, -1)
+    keep = s.op("ge" if n.attr("upper", 1) else "le", [s.op("sub", [columns, rows]), shift])
     zero = False if s.dtype(x) is DType.BOOL else 0
     return [s.op("select", [*s.broadcast([keep, x]), zero])]
 
@@ -273,6 +282,8 @@ def _tile(s: Scope, n: Node) -> Sequence[Imported]:
     return [s.op("tile", [x], repeats=repeats)]
 
 
+_MOST_TURNS = 256
+"""How often a dimension is repeated on each side."""
 BORDERS = {"constant": "constant", "edge": "replicate", "reflect": "reflect"}
 
 
@@ -303,6 +314,8 @@ def _wrapped(s: Scope, x: Any, padding: Sequence[tuple[int, int]]) -> Any:
     """The tensor continued with its other end, as often as that takes; negative padding cuts."""
     for axis, (before, after) in enumerate(padding):
         extent = s.shape(x)[axis]
+        if max(before, after) > _MOST_TURNS * extent:
+            raise s.unsupported(f"an extent of {extent} wrapped around by {max(before, after)} elements")
         parts, start, stop = [], -before, extent + after
         while start < stop:
             first = start % extent
@@ -316,9 +329,18 @@ def _wrapped(s: Scope, x: Any, padding: Sequence[tuple[int, int]]) -> Any:
 # ---- blocks
 
 
+def _block_size(s: Scope, n: Node) -> int:
+    size = int(n.need_attr("blocksize"))
+    if size < 1 or s.rank(n.need(0)) != 4:
+        raise s.invalid(
+            f"blocksize is {size}, the input has {s.rank(n.need(0))} dimensions; it must be positive, and 4"
+        )
+    return size
+
+
 @importer("DepthToSpace")
 def _depth_to_space(s: Scope, n: Node) -> Sequence[Imported]:
-    x, block = n.need(0), n.need_attr("blocksize")
+    x, block = n.need(0), _block_size(s, n)
     batch, depth, height, width = s.shape(x)
     inner = depth // (block * block)
     if n.attr("mode", "DCR") == "DCR":
@@ -330,7 +352,7 @@ def _depth_to_space(s: Scope, n: Node) -> Sequence[Imported]:
 
 @importer("SpaceToDepth")
 def _space_to_depth(s: Scope, n: Node) -> Sequence[Imported]:
-    x, block = n.need(0), n.need_attr("blocksize")
+    x, block = n.need(0), _block_size(s, n)
     batch, depth, height, width = s.shape(x)
     tall, wide = height // block, width // block
     split = s.reshape(x, (batch, depth, tall, block, wide, block))
@@ -346,7 +368,9 @@ def _reverse_sequence(s: Scope, n: Node) -> Sequence[Imported]:
     if sorted((batch, time)) != [0, 1]:
         raise s.invalid(f"batch_axis = {batch} and time_axis = {time}; one must be 0 and the other 1")
     shape = s.shape(x)
-    steps = np.arange(shape[time])
+    if len(lengths) != shape[batch] or not all(0 <= length <= shape[time] for length in lengths):
+        raise s.invalid(f"sequence_lens = {lengths} does not fit {shape[batch]} sequences of {shape[time]} steps")
+    steps = numbers(s, shape[time])
     order = np.stack([np.where(steps < length, length - 1 - steps, steps) for length in lengths])
     rows = x if batch == 0 else s.transpose(x, (1, 0, *range(2, len(shape))))
     flat = s.reshape(rows, (shape[0] * shape[1], *shape[2:]))
