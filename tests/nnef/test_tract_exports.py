@@ -13,7 +13,8 @@ from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.formats.nnef import load, save
 from nnefc.ir.graph import Graph
 
-NAMES = sorted(p.name.removesuffix(".nnef.tgz") for p in EXPORTS.glob("*.nnef.tgz"))
+QUANTIZED = "quantized"
+NAMES = sorted(p.name.removesuffix(".nnef.tgz") for p in EXPORTS.glob("*.nnef.tgz") if QUANTIZED not in p.name)
 SYMBOLS = {"attention": {"S": (5,)}, "dyncnn": {"B": (2,), "S": (9,)}}
 COMPILED = ("attention", "cnn", "deconv", "dyncnn", "up")
 ARCHIVES = ("t2n_cnn", "t2n_plain_khronos", "t2n_plain_tract", "t2n_ups_khronos", "t2n_ups_tract")
@@ -66,6 +67,19 @@ def test_written_as_nnef(name: str, tmp_path: Path) -> None:
     path = EXPORTS / f"{name}.npz"
     for got, wanted in zip(answers(again, recorded(path, "x")), answers(graph, recorded(path, "x")), strict=True):
         assert np.array_equal(got, wanted, equal_nan=True)
+
+
+def test_quantized() -> None:
+    """Encodings are kept, weights are decoded, and biases of integers count in steps of the product."""
+    graph, path = graph_of(QUANTIZED), EXPORTS / f"{QUANTIZED}.npz"
+    encoding = graph.values["l__Xq"].type.encoding
+    assert encoding is not None and graph.outputs[0].type.encoding is None
+    assert graph.values["c__input_weight"].type.encoding is not None
+    (got,) = answers(graph, recorded(path, "x"))
+    (wanted,) = recorded(path, "y").values()
+    step = encoding["scale"]
+    assert isinstance(step, float) and np.max(np.abs(got - wanted)) < 1.5 * step
+    assert np.max(np.abs(wanted)) > 40 * step
 
 
 def test_symbols_by_name_and_by_input() -> None:

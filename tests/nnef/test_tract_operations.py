@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tract_models import answers, external, read, text, variable
+from tract_models import answers, external, model, read, text, variable
 
 from nnefc.errors import UnsupportedError
+from nnefc.formats.nnef import load
 
 X = np.random.default_rng(3).normal(size=(2, 3)).astype(np.float32)
 INTEGERS = np.array([[3, -4, 5], [0, 7, -1]])
@@ -77,6 +78,10 @@ ON_FLOATS: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "backwards": ("y = tract_core_downsample(x, axis = 1, stride = -1);", lambda x: x[:, ::-1]),
     "slice_to_the_end": ("y = slice(x, axes = [1], begin = [-2], end = [0]);", lambda x: x[:, 1:]),
     "slice_beyond": ("y = slice(x, axes = [1], begin = [1], end = [99], stride = [2]);", lambda x: x[:, 1::2]),
+    "slice_backwards": (
+        "y = slice(x, axes = [1, 0], begin = [0, 0], end = [2, 0], stride = [-1, -1]);",
+        lambda x: x[::-1, 1::-1],
+    ),
     "pad_replicated": (
         "y = pad(x, padding = [(0, 0), (1, 2)], border = 'replicated');",
         lambda x: np.pad(x, ((0, 0), (1, 2)), "edge"),
@@ -226,10 +231,6 @@ def test_attention_with_shared_heads(tmp_path: Path, causal: str) -> None:
 
 
 def test_quantized_tensors_carry_their_encodings(tmp_path: Path) -> None:
-    from tract_models import model
-
-    from nnefc.formats.nnef import load
-
     quant = (
         '"y": zero_point_linear_quantize(zero_point = 0, scale = 0.5, bits = 8, signed = true, symmetric = false);\n'
     )

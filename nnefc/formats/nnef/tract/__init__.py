@@ -6,7 +6,7 @@ standard: shapes and stored values are arrays, known while reading, and may stan
 
 from __future__ import annotations
 
-from nnefc.formats.nnef.tract import core, standard, transformers
+import nnefc.formats.nnef.tract.transformers  # noqa: F401 (registers its operations)
 from nnefc.formats.nnef.tract.lift import lift
 
-__all__ = ["core", "lift", "standard", "transformers"]
+__all__ = ["lift"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,11 +17,10 @@ from nnefc.formats.nnef.expressions import BINARY_FRAGMENTS, UNARY_FRAGMENTS
 from nnefc.formats.nnef.literals import thawed
 from nnefc.formats.nnef.names import Hint
 from nnefc.formats.nnef.tasks import Task, run
-from nnefc.formats.nnef.tract.registry import REQUIRED, Arguments, operations
+from nnefc.formats.nnef.tract.registry import REQUIRED, Arguments, Given, TractScope, operations
 from nnefc.formats.nnef.tract.standard import standard
 from nnefc.formats.nnef.typecheck import Checked, targets
 from nnefc.formats.onnx.registry import Node
-from nnefc.formats.onnx.scope import Scope
 from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Value
 from nnefc.ir.signature import literal_value
@@ -32,9 +31,6 @@ MAX_DEPTH = 50
 _WORDS = {"inf": math.inf, "nan": math.nan}
 assert MAX_DEPTH <= MAX_RECURSION
 
-Given = Sequence[tuple[str | None, Any]]
-"""The arguments of an invocation with their names, as written."""
-
 
 class Machine(Expander):
     """Evaluates a document on a Scope; ``symbols`` are the extents of its symbols.
@@ -42,14 +38,14 @@ class Machine(Expander):
     ``sources`` makes what ``external`` and ``variable`` stand for.
     """
 
-    def __init__(self, checked: Checked, scope: Scope, symbols: Mapping[str, int], sources: Mapping[str, Any]):
+    def __init__(self, checked: Checked, scope: TractScope, symbols: Mapping[str, int], sources: Mapping[str, Any]):
         super().__init__(checked, self._no_call, self._no_call)
         self.scope = scope
         self.symbols = symbols
         self.sources = sources
         self.context = checked.context
         self.fragments = {f.name: f for f in checked.document.fragments if f.body is not None}
-        self.depth = 0
+        self.named: set[str] = set()
 
     @staticmethod
     def _no_call(call: object) -> NoReturn:
@@ -63,8 +59,17 @@ class Machine(Expander):
             frame.stem = names[0]
             self._bind(assignment.target, run(self._evaluated(assignment.value, frame, None)), frame.values)
             for name in names:
+                frame.values[name] = self._own(name, frame.values[name])
                 self.scope.builder.remember(name, frame.values[name])
         return frame.values
+
+    def _own(self, name: str, value: Any) -> Any:
+        """The value of an identifier: a copy where an encoding tells it from another name of the same tensor."""
+        first = self.scope.builder.name_of(value) if isinstance(value, Value) else name
+        encodings = self.scope.encodings
+        quantized = first in encodings or (name in encodings and first in self.named)
+        self.named.add(name)
+        return self.scope.op("copy", [value]) if first != name and quantized else value
 
     @property
     def _place(self) -> Location | None:

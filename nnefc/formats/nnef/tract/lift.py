@@ -14,13 +14,12 @@ from nnefc.formats.nnef.expand import Frame
 from nnefc.formats.nnef.lift import DTYPES, ReadTensor, Shapes
 from nnefc.formats.nnef.quantfile import Entry
 from nnefc.formats.nnef.tract.core import datum_type
-from nnefc.formats.nnef.tract.evaluate import Given, Machine
+from nnefc.formats.nnef.tract.evaluate import Machine
 from nnefc.formats.nnef.tract.header import Symbols, check_registries
-from nnefc.formats.nnef.tract.registry import REQUIRED, Arguments, tensor
+from nnefc.formats.nnef.tract.registry import REQUIRED, Arguments, Given, TractScope, tensor
 from nnefc.formats.nnef.tract.scan import scan
 from nnefc.formats.nnef.typecheck import Checked
 from nnefc.formats.onnx.builder import Builder
-from nnefc.formats.onnx.scope import Scope
 from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Origin, Value
 from nnefc.ir.types import DType
@@ -46,7 +45,8 @@ def lift(
     symbols.bind(shapes or {})
     symbols.check_assertions()
     builder = Builder(_no_importer)
-    scope = Scope(builder, _no_importer, {"": onnx_package.defs.onnx_opset_version()})
+    encodings = {name: entry.encoding for name, entry in (quantization or {}).items()}
+    scope = TractScope(builder, onnx_package.defs.onnx_opset_version(), encodings)
     sources = _Sources(scope, symbols, quantization or {}, read_tensor)
     made = {
         "external": sources.external,
@@ -78,7 +78,7 @@ class _Sources:
     """Makes inputs and stored tensors."""
 
     def __init__(
-        self, scope: Scope, symbols: Symbols, quantization: Mapping[str, Entry], read_tensor: ReadTensor | None
+        self, scope: TractScope, symbols: Symbols, quantization: Mapping[str, Entry], read_tensor: ReadTensor | None
     ):
         self.scope = scope
         self.symbols = symbols

@@ -7,16 +7,39 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.formats.onnx.attributes import padding, schema_of
+from nnefc.formats.onnx.builder import Builder
 from nnefc.formats.onnx.registry import Imported, Node, importers
 from nnefc.formats.onnx.scope import Scope
+from nnefc.ir.encoding import Encoding
 from nnefc.ir.graph import Value
 
+
+class TractScope(Scope):
+    """A Scope that knows the encodings of ``graph.quant``, by the names of tensors."""
+
+    def __init__(self, builder: Builder, opset: int, encodings: Mapping[str, Encoding]):
+        super().__init__(builder, _no_graph, {"": opset})
+        self.encodings = encodings
+
+    def step(self, value: Imported) -> float | None:
+        """The real difference of two neighbouring codes of a quantized tensor; None for others."""
+        encoding = self.encodings.get(self.builder.name_of(value))
+        scale = dict(encoding.parameters).get("scale") if encoding is not None else None
+        return scale if isinstance(scale, float) else None
+
+
+def _no_graph(*_: object) -> NoReturn:
+    raise AssertionError("nothing in this dialect is an ONNX graph")
+
+
+Given = Sequence[tuple[str | None, Any]]
+"""The arguments of an invocation with their names, as written."""
 REQUIRED = object()
 """Stands for the default of a parameter that needs a value."""
 
@@ -27,7 +50,7 @@ class Arguments:
     An argument is a number, a string, a list, a tuple, an array (a tensor known while reading) or a Value.
     """
 
-    def __init__(self, scope: Scope, operation: str, values: Mapping[str, Any]):
+    def __init__(self, scope: TractScope, operation: str, values: Mapping[str, Any]):
         self.scope = scope
         self.operation = operation
         self.values = values
@@ -109,7 +132,7 @@ class Arguments:
         return f"{name} of {self.operation}"
 
 
-def tensor(scope: Scope, value: Any, what: str) -> Any:
+def tensor(scope: TractScope, value: Any, what: str) -> Any:
     """Any value of the dialect as a tensor: numbers are f32, i64 or logical, arrays of tensors are stacked."""
     if isinstance(value, (np.ndarray, Value)):
         return value
@@ -140,7 +163,7 @@ def numbers(value: Any, kinds: AbstractSet[type], what: str) -> np.ndarray:
         raise InvalidModelError(f"{what} has an integer that does not fit into 64 bits") from None
 
 
-def known(scope: Scope, value: Any, what: str) -> np.ndarray:
+def known(scope: TractScope, value: Any, what: str) -> np.ndarray:
     """The values of a tensor that must be known while reading. Raises UnsupportedError."""
     if isinstance(value, np.ndarray):
         return value
@@ -149,7 +172,7 @@ def known(scope: Scope, value: Any, what: str) -> np.ndarray:
     )
 
 
-def onnx(scope: Scope, op_type: str, inputs: Sequence[Imported | None], **attrs: Any) -> list[Any]:
+def onnx(scope: TractScope, op_type: str, inputs: Sequence[Imported | None], **attrs: Any) -> list[Any]:
     """The outputs of the ONNX operation of that meaning."""
     node = scope.node
     outputs = node.outputs if node is not None else ("",)
@@ -158,7 +181,7 @@ def onnx(scope: Scope, op_type: str, inputs: Sequence[Imported | None], **attrs:
     return list(importers()["", op_type].run(scope, made))
 
 
-Run = Callable[[Scope, Arguments], Any]
+Run = Callable[[TractScope, Arguments], Any]
 
 
 @dataclass(frozen=True)

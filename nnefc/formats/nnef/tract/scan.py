@@ -10,9 +10,8 @@ from nnefc.errors import InvalidModelError, Location, UnsupportedError
 from nnefc.formats.nnef.context import fail
 from nnefc.formats.nnef.expand import Frame
 from nnefc.formats.nnef.tasks import Task
-from nnefc.formats.nnef.tract.evaluate import Given, Machine
-from nnefc.formats.nnef.tract.registry import REQUIRED, tensor
-from nnefc.formats.onnx.scope import Scope
+from nnefc.formats.nnef.tract.evaluate import Machine
+from nnefc.formats.nnef.tract.registry import REQUIRED, Given, TractScope, tensor
 from nnefc.ir import syntax as ast
 
 MAX_TURNS = 4096
@@ -34,7 +33,7 @@ class _Scan:
     state: dict[str, tuple[Any, str]]
     outputs: list[tuple[str, str, int, int]]
 
-    def turns(self, s: Scope) -> int:
+    def turns(self, s: TractScope) -> int:
         """How often the body is applied. Raises InvalidModelError where the tensors do not say the same."""
         counts = {s.shape(x)[axis] // abs(chunk) for x, axis, chunk in self.chunked.values()}
         if len(counts) != 1 or any(s.shape(x)[axis] % abs(chunk) for x, axis, chunk in self.chunked.values()):
@@ -105,13 +104,13 @@ def _parsed(machine: Machine, values: dict[str, Any]) -> _Scan:
     )
 
 
-def _piece(s: Scope, x: Any, axis: int, chunk: int, turn: int) -> Any:
+def _piece(s: TractScope, x: Any, axis: int, chunk: int, turn: int) -> Any:
     size = abs(chunk)
     begin = turn * size if chunk > 0 else s.shape(x)[axis] - (turn + 1) * size
     return s.op("slice", [x], axes=[axis], begin=[begin], end=[begin + size])
 
 
-def _output(s: Scope, made: list[dict[str, Any]], entry: tuple[str, str, int, int]) -> Any:
+def _output(s: TractScope, made: list[dict[str, Any]], entry: tuple[str, str, int, int]) -> Any:
     name, kind, axis, chunk = entry
     if kind == "last":
         return made[-1][name]

@@ -11,8 +11,7 @@ import numpy as np
 from nnefc.errors import InvalidModelError
 from nnefc.formats.nnef.context import Context
 from nnefc.formats.nnef.lift import DTYPES
-from nnefc.formats.nnef.tract.registry import Arguments, known, operation, tensor
-from nnefc.formats.onnx.scope import Scope
+from nnefc.formats.nnef.tract.registry import Arguments, Given, TractScope, known, operation, tensor
 from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Value
 from nnefc.ir.signature import Param, Signature
@@ -25,12 +24,9 @@ _ALIKE = (
     *("maximum", "minimum", "fmod", "mod", "bitwise_and", "bitwise_or", "bitwise_xor", "shift_left", "shift_right"),
 )
 """Operations whose operands must have the same element type."""
-_WIDTHS = list(DType)
 
 
-def standard(
-    s: Scope, name: str, generic: str | None, given: Sequence[tuple[str | None, Any]], context: Context
-) -> Any:
+def standard(s: TractScope, name: str, generic: str | None, given: Given, context: Context) -> Any:
     """The result of an operation of the standard, or of our extension, on arguments as written."""
     sig = signature(name)
     values = _matched(s, sig, given, context)
@@ -50,7 +46,7 @@ def standard(
     return make(s, name, operands, **attrs)
 
 
-def make(s: Scope, name: str, operands: Sequence[Any], **attrs: Any) -> Any:
+def make(s: TractScope, name: str, operands: Sequence[Any], **attrs: Any) -> Any:
     """An operation whose operands get the element types that it wants of them."""
     if name in _ALIKE:
         operands = alike(s, operands)
@@ -65,7 +61,7 @@ def make(s: Scope, name: str, operands: Sequence[Any], **attrs: Any) -> Any:
     return s.op(name, operands, **attrs)
 
 
-def _matched(s: Scope, sig: Signature, given: Sequence[tuple[str | None, Any]], context: Context) -> dict[str, Any]:
+def _matched(s: TractScope, sig: Signature, given: Given, context: Context) -> dict[str, Any]:
     """The arguments by parameter. Raises InvalidModelError for those that do not fit."""
     values: dict[str, Any] = {}
     place = s.node.location if s.node is not None else None
@@ -88,7 +84,7 @@ def _matched(s: Scope, sig: Signature, given: Sequence[tuple[str | None, Any]], 
     return values
 
 
-def _attribute(s: Scope, sig: Signature, param: Param, value: Any, context: Context) -> Any:
+def _attribute(s: TractScope, sig: Signature, param: Param, value: Any, context: Context) -> Any:
     """An argument as the attribute's type has it; tolerances are noted at their first use."""
     place = s.node.location if s.node is not None else None
     what = f"{param.name} of {sig.name}"
@@ -134,7 +130,7 @@ def _primitive(value: Any, spec: ast.TypeSpec | None, what: str) -> Any:
 # ---- element types
 
 
-def alike(s: Scope, operands: Sequence[Any]) -> list[Any]:
+def alike(s: TractScope, operands: Sequence[Any]) -> list[Any]:
     """Operands of one element type: a single constant takes that of the others, else floats win, then the wider."""
     tensors = [x for x in operands if not isinstance(x, (int, float))]
     computed = [x for x in tensors if isinstance(x, Value) or x.size > 1]
@@ -143,7 +139,13 @@ def alike(s: Scope, operands: Sequence[Any]) -> list[Any]:
     wanted = _common([s.dtype(x) for x in computed or tensors])
     if not computed and wanted.kind != "f" and any(isinstance(x, float) and x != int_or(x) for x in operands):
         wanted = DType.F32
-    return [_number(x, wanted) if isinstance(x, (int, float)) else s.cast(x, wanted) for x in operands]
+    rank = max((s.rank(x) for x in computed), default=-1)
+    return [_number(x, wanted) if isinstance(x, (int, float)) else _plain(s.cast(x, wanted), rank) for x in operands]
+
+
+def _plain(x: Any, rank: int) -> Any:
+    """A single constant without its extents of 1, where an operand beside it has the dimensions."""
+    return x.reshape(()) if isinstance(x, np.ndarray) and x.size == 1 and x.ndim <= rank else x
 
 
 def int_or(x: float) -> float:
@@ -163,7 +165,7 @@ def _number(x: float, dtype: DType) -> Any:
     return np.array(x != 0 if dtype is DType.BOOL else math.trunc(x), dtype.numpy)
 
 
-def as_logical(s: Scope, x: Any) -> Any:
+def as_logical(s: TractScope, x: Any) -> Any:
     """Truth values."""
     x = tensor(s, x, "a condition")
     return x if s.dtype(x) is DType.BOOL else s.op("ne", [x, 0])
@@ -173,22 +175,22 @@ def as_logical(s: Scope, x: Any) -> Any:
 
 
 @operation("copy", params="x")
-def _copy(s: Scope, a: Arguments) -> Any:
+def _copy(s: TractScope, a: Arguments) -> Any:
     return a.tensor("x")
 
 
 @operation("recip", params="x")
-def _recip(s: Scope, a: Arguments) -> Any:
+def _recip(s: TractScope, a: Arguments) -> Any:
     return s.op("rcp", [a.tensor("x")])
 
 
 @operation("square", params="x")
-def _square(s: Scope, a: Arguments) -> Any:
+def _square(s: TractScope, a: Arguments) -> Any:
     return s.op("sqr", [a.tensor("x")])
 
 
 @operation("round", params="x")
-def _round(s: Scope, a: Arguments) -> Any:
+def _round(s: TractScope, a: Arguments) -> Any:
     """Halves away from zero."""
     x = a.tensor("x")
     if s.dtype(x).kind != "f":
@@ -196,11 +198,15 @@ def _round(s: Scope, a: Arguments) -> Any:
     return s.op("mul", [s.op("sign", [x]), s.op("floor", [s.op("add", [s.op("abs", [x]), 0.5])])])
 
 
-def _bias(s: Scope, a: Arguments, channels: int, dtype: DType) -> Any:
-    """The bias as a number or a row: tract drops its extents of 1."""
+def _bias(s: TractScope, a: Arguments, channels: int, dtype: DType) -> Any:
+    """The bias as a number or a row: tract drops its extents of 1. One of integers, of a quantized product, counts in
+    steps of that product."""
     bias = a.operand("bias")
     if isinstance(bias, (int, float)):
         return _number(bias, dtype)
+    steps = [s.step(a.tensor(name)) for name in ("input", "filter")]
+    if isinstance(bias, np.ndarray) and bias.dtype.kind in "iu" and steps[0] is not None and steps[1] is not None:
+        bias = (bias * (steps[0] * steps[1])).astype(np.float32)
     bias = s.cast(bias, dtype)
     if math.prod(s.shape(bias)) == 1:
         return s.reshape(bias, ())
@@ -213,7 +219,7 @@ _CONV = "input filter bias=0.0 border=constant padding=[] stride=[] dilation=[]"
 
 
 @operation("conv", params=f"{_CONV} groups=1")
-def _conv(s: Scope, a: Arguments) -> Any:
+def _conv(s: TractScope, a: Arguments) -> Any:
     x, w = a.tensor("input"), a.tensor("filter")
     bias = _bias(s, a, s.shape(w)[0], s.dtype(x))
     return s.op("conv", [x, w, bias], groups=a.integer("groups"), **_window(a))
@@ -229,7 +235,7 @@ def _window(a: Arguments) -> dict[str, Any]:
 
 
 @operation("deconv", params=f"{_CONV} output_shape=[] groups=1")
-def _deconv(s: Scope, a: Arguments) -> Any:
+def _deconv(s: TractScope, a: Arguments) -> Any:
     """The filter is [out, in / groups, ...], and the output's shape is that of its spatial dimensions."""
     x, w = a.tensor("input"), a.tensor("filter")
     channels, rest = s.shape(w)[0], s.shape(w)[1:]
@@ -246,7 +252,7 @@ def _deconv(s: Scope, a: Arguments) -> Any:
 
 
 @operation("pad", params="input padding border=constant value=0.0")
-def _pad(s: Scope, a: Arguments) -> Any:
+def _pad(s: TractScope, a: Arguments) -> Any:
     border = {"replicated": "replicate"}.get(a.text("border"), a.text("border"))
     return s.op("pad", [a.tensor("input")], padding=a.pairs("padding"), border=border, value=a.scalar("value"))
 
@@ -255,19 +261,19 @@ _POOL = "input size border=constant padding=[] stride=[] dilation=[]"
 
 
 @operation("max_pool", params=_POOL)
-def _max_pool(s: Scope, a: Arguments) -> Any:
+def _max_pool(s: TractScope, a: Arguments) -> Any:
     """What lies outside never wins, whatever the border is called."""
     attrs = {**_window(a), "border": "ignore"}
     return s.op("max_pool", [a.tensor("input")], size=a.ints("size"), **attrs)
 
 
 @operation("max_pool_with_index", params=_POOL)
-def _max_pool_with_index(s: Scope, a: Arguments) -> Any:
+def _max_pool_with_index(s: TractScope, a: Arguments) -> Any:
     raise s.unsupported("indices of pooling are not supported in tract's dialect")
 
 
 @operation("linear", params="input filter bias=0.0")
-def _linear(s: Scope, a: Arguments) -> Any:
+def _linear(s: TractScope, a: Arguments) -> Any:
     """Of any rank; with one filter for all, a single product of all rows."""
     x, w, bias = a.tensor("input"), a.tensor("filter"), a.operand("bias")
     shape = (1,) if isinstance(bias, (int, float)) else s.shape(bias)
@@ -281,25 +287,29 @@ def _linear(s: Scope, a: Arguments) -> Any:
 
 
 @operation("slice", params="input axes begin end stride=[]")
-def _slice(s: Scope, a: Arguments) -> Any:
+def _slice(s: TractScope, a: Arguments) -> Any:
     """Bounds below 0 count from the end, as does an end of 0; beyond it they are cut."""
     x = a.tensor("input")
     axes, begins, ends = a.ints("axes"), a.ints("begin"), a.ints("end")
     strides = a.ints("stride") or [1] * len(axes)
+    kept: list[tuple[int, int, int, int]] = []
     for axis, begin, end, stride in zip(axes, begins, ends, strides, strict=True):
         extent = s.shape(x)[axis]
         begin, end = min(begin, extent), min(end, extent)
         begin, end = begin + extent * (begin < 0), end + extent * (end <= 0)
         if not 0 <= begin < end:
             raise InvalidModelError(f"nothing lies from {begin} to {end} of {extent} along dimension {axis}")
-        if (begin, end) != (0, extent):
-            x = s.op("slice", [x], axes=[axis], begin=[begin], end=[end])
-        if stride != 1:
-            x = strided(s, x, axis, stride, 0)
-    return x
+        if stride < 0:
+            begin, end = end - 1, begin - 1 if begin else -extent - 1
+        if (begin, end, stride) != (0, extent, 1):
+            kept.append((axis, begin, end, stride))
+    if not kept:
+        return x
+    names = ("axes", "begin", "end", "stride")
+    return s.op("slice", [x], **dict(zip(names, map(list, zip(*kept, strict=True)), strict=True)))
 
 
-def strided(s: Scope, x: Any, axis: int, stride: int, modulo: int) -> Any:
+def strided(s: TractScope, x: Any, axis: int, stride: int, modulo: int) -> Any:
     """Every ``stride``-th element along a dimension from ``modulo`` on; where it is negative, from the last back."""
     extent = s.shape(x)[axis]
     if stride > 0:
@@ -308,7 +318,7 @@ def strided(s: Scope, x: Any, axis: int, stride: int, modulo: int) -> Any:
 
 
 @operation("reshape", params="input shape axis_start=0 axis_count=-1")
-def _reshape(s: Scope, a: Arguments) -> Any:
+def _reshape(s: TractScope, a: Arguments) -> Any:
     x, shape, start, count = a.tensor("input"), a.ints("shape"), a.integer("axis_start"), a.integer("axis_count")
     old = s.shape(x)
     stop = len(old) if count == -1 else start + count
@@ -322,12 +332,12 @@ def _reshape(s: Scope, a: Arguments) -> Any:
 
 
 @operation("tile", params="input repeats")
-def _tile(s: Scope, a: Arguments) -> Any:
+def _tile(s: TractScope, a: Arguments) -> Any:
     return s.op("tile", [a.tensor("input")], repeats=a.ints("repeats"))
 
 
 @operation("matmul", params="A B transposeA=false transposeB=false")
-def _matmul(s: Scope, a: Arguments) -> Any:
+def _matmul(s: TractScope, a: Arguments) -> Any:
     x, y = a.tensor("A"), a.tensor("B")
     y = s.cast(y, s.dtype(x))
     return s.op("matmul", [x, y], transposeA=a.logical("transposeA"), transposeB=a.logical("transposeB"))

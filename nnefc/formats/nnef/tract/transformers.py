@@ -9,16 +9,15 @@ import numpy as np
 
 from nnefc.errors import InvalidModelError
 from nnefc.formats.nnef.tract.core import datum_type
-from nnefc.formats.nnef.tract.registry import Arguments, operation
+from nnefc.formats.nnef.tract.registry import Arguments, TractScope, operation
 from nnefc.formats.nnef.tract.standard import make
-from nnefc.formats.onnx.scope import Scope
 from nnefc.ir.types import DType
 
 MAX_MASK = 1 << 26
 
 
 @operation("tract_transformers_apply_rope", params="input cos sin")
-def _apply_rope(s: Scope, a: Arguments) -> Any:
+def _apply_rope(s: TractScope, a: Arguments) -> Any:
     """x cos + rotated x sin, where the halves of the last dimension are swapped and the first one negated."""
     x = a.tensor("input")
     last, extent = s.rank(x) - 1, s.shape(x)[-1]
@@ -32,11 +31,11 @@ def _apply_rope(s: Scope, a: Arguments) -> Any:
 
 
 @operation("tract_transformers_scaled_masked_softmax", params="input mask scale post_softmax_mask=false")
-def _scaled_masked_softmax(s: Scope, a: Arguments) -> Any:
+def _scaled_masked_softmax(s: TractScope, a: Arguments) -> Any:
     return masked_softmax(s, a.tensor("input"), a.tensor("mask"), a.scalar("scale"), a.logical("post_softmax_mask"))
 
 
-def masked_softmax(s: Scope, scores: Any, mask: Any | None, scale: float, zero: bool) -> Any:
+def masked_softmax(s: TractScope, scores: Any, mask: Any | None, scale: float, zero: bool) -> Any:
     """The softmax of scaled scores along the last dimension; a mask of truth values keeps, one of numbers is added."""
     scores = make(s, "mul", [scores, scale])
     if mask is not None:
@@ -50,7 +49,7 @@ def masked_softmax(s: Scope, scores: Any, mask: Any | None, scale: float, zero: 
 
 
 @operation("tract_transformers_sdpa", params="q k v mask? scale? datum_type acc_datum_type is_causal")
-def _sdpa(s: Scope, a: Arguments) -> Any:
+def _sdpa(s: TractScope, a: Arguments) -> Any:
     """Scaled dot product attention of [batch, head, row, item] or [batch, row, item]; queries may have more heads."""
     inputs = [a.tensor(name) for name in ("q", "k", "v")]
     rank, dtype, acc = s.rank(inputs[0]), s.dtype(inputs[0]), datum_type(s, a.text("acc_datum_type"))
@@ -71,7 +70,7 @@ def _sdpa(s: Scope, a: Arguments) -> Any:
     return s.cast(s.op("matmul", [masked_softmax(s, scores, mask, scale, False), v]), dtype)
 
 
-def _repeated(s: Scope, x: Any, times: int) -> Any:
+def _repeated(s: TractScope, x: Any, times: int) -> Any:
     """Each head several times over, side by side."""
     if times == 1:
         return x
