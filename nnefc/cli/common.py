@@ -75,7 +75,7 @@ def add_reading(command: argparse.ArgumentParser, *, strict: bool) -> None:
         action="append",
         default=[],
         dest="shapes",
-        help="the shape of an input, in place of the one in the file, or SYMBOL=N in ONNX and tract's dialect; may be repeated",
+        help="the shape of an input, in place of the file's, or SYMBOL=N in ONNX and tract's dialect; may be repeated",
     )
     command.add_argument(
         "--const",
