@@ -231,9 +231,11 @@ def _product(b: ProgramBuilder, x: View, taps: Taps) -> View:
 def _lower(b: ProgramBuilder, op: Op) -> None:
     x = b.view(op.inputs[0])
     dtype, nearest = x.dtype, op.attrs["method"] == "nearest"
+    for extent, size, scale in zip(x.shape, op.attrs["size"], op.attrs["scale"], strict=True):
+        if (size, scale) != (extent, 1.0):
+            b.reserve(2 * size * _tap_count(scale, op.attrs))
     axes = resized_axes(x.shape, op.attrs)
     for taps in axes:
-        b.reserve(2 * taps.index.size)
         x = _picked(b, x, taps.axis, taps.index[:, 0]) if nearest else _weighted(b, x, taps)
     masks = [
         b.const(t.outside.reshape(tuple(t.outside.size if d == t.axis else 1 for d in range(x.rank))))
