@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from nnefc.api import compile as compile_graph
+from nnefc.api import evaluate
 from nnefc.errors import UnsupportedError
 from nnefc.ir.graph import Graph
 from nnefc.ir.types import TensorType
-from nnefc.ops.evaluate import evaluate
 
 Arrays = dict[str, np.ndarray]
 

@@ -51,6 +51,12 @@ def test_each_command_has_help(command: str, capsys) -> None:
         ["run", "m", "--random"],
         ["run", "m", "--tolerance", "little"],
         ["ops", "extra"],
+        ["convert", "m"],
+        ["convert", "m", "o.onnx", "--to", "caffe"],
+        ["convert", "m", "o.onnx", "--opset", "new"],
+        ["inspect"],
+        ["compare", "m"],
+        ["compare", "m", "ort", "--tolerance", "little"],
     ],
     ids=" ".join,
 )
