@@ -1,0 +1,93 @@
+"""Placing temporaries and finding hazards, held to what they mean, on drawn programs."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from nnefc.codegen import schedule
+from nnefc.codegen.spec import Space
+from nnefc.errors import UnsupportedError
+from nnefc.ir.build import ProgramBuilder
+from nnefc.ir.expr import arg, call
+from nnefc.ir.program import Program
+from nnefc.ir.types import DType
+from nnefc.ir.view import Role, View
+
+F = DType.F32
+EXP = call("exp", arg(0, F))
+
+
+def drawn_program(rng: random.Random, count: int) -> Program:
+    """A program whose calls read results from near and far."""
+    b = ProgramBuilder("p")
+    views: list[View] = [b.input("x", F, (rng.randrange(1, 300),))]
+    for _ in range(count):
+        source = rng.choice(views[-8:] if rng.random() < 0.8 else views)
+        shape = (rng.randrange(1, 40), *source.shape) if source.volume < 200 else source.shape[:1]
+        if len(shape) < source.rank:
+            views.append(b.reduce("sum", [source], source.rank - 1))
+        else:
+            views.append(b.map(EXP, [source.broadcast_to(source.shape)]))
+            if len(shape) > source.rank:
+                views[-1] = b.map(EXP, [views[-1].broadcast_to((*source.shape, shape[0]))])
+    b.output("y", views[-1])
+    return b.finish()
+
+
+def lives(program: Program) -> dict[str, tuple[int, int, int]]:
+    """Of each temporary: its first and last call, and its bytes."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for n, c in enumerate(program.calls):
+        for v in c.reads() + c.writes():
+            if v.buffer.role is Role.TEMP:
+                first = found.get(v.buffer.name, (n, n, 0))[0]
+                found[v.buffer.name] = (first, n, v.buffer.bytes)
+    return found
+
+
+@pytest.mark.parametrize("many", [0, 10_000])
+@pytest.mark.parametrize("seed", range(6))
+def test_buffers_alive_at_once_do_not_overlap(seed: int, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "MANY_BUFFERS", many)
+    program = drawn_program(random.Random(seed), 120)
+    offsets, size = schedule.place_temporaries(program)
+    found = lives(program)
+    assert offsets.keys() == found.keys()
+    for name, (first, last, count) in found.items():
+        assert offsets[name] % schedule.ALIGNMENT == 0 and offsets[name] + count <= size
+        for other, (begin, end, width) in found.items():
+            if other != name and first <= end and begin <= last:
+                assert offsets[name] + count <= offsets[other] or offsets[other] + width <= offsets[name]
+    assert size <= sum(-(-count // 64) * 64 for _, _, count in found.values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranges_are_sets_of_bytes(seed: int) -> None:
+    rng = random.Random(seed)
+    ranges, naive = schedule._Ranges(), set()
+    for _ in range(200):
+        space, index = rng.choice([Space.ARENA, Space.OUTPUT]), rng.randrange(2)
+        low = rng.randrange(300)
+        high = low + rng.randrange(1, 12)
+        place = {(space, index, k) for k in range(low, high)}
+        assert ranges.touch([(space, index, low, high)]) == bool(naive & place)
+        if rng.random() < 0.3:
+            ranges.add([(space, index, low, high)])
+            naive |= place
+
+
+def test_memory_and_work_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nnefc.codegen.target import Target
+
+    program = drawn_program(random.Random(0), 30)
+    schedule.plan(program, Target.host())
+    for name, least, message in (
+        ("MAX_MEMORY", 100, "the network needs .* bytes of memory, .* of them for"),
+        ("MAX_WORK", 100, "a call would read and write .* elements or more; at most 100 are supported"),
+        ("MAX_KERNELS", 1, "more than 1 different kernels"),
+    ):
+        with monkeypatch.context() as patch, pytest.raises(UnsupportedError, match=message):
+            patch.setattr(schedule, name, least)
+            schedule.plan(program, Target.host())
