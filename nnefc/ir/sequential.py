@@ -121,7 +121,7 @@ def overlaps(dtype: DType, threshold: float, center: bool) -> Expr:
     """Whether the boxes ``$0``..``$3`` and ``$4``..``$7`` have an intersection over union above ``threshold``.
 
     A box is two opposite corners (y, x, y, x), or if ``center`` (x, y, width, height) about its centre. Boxes without
-    area overlap nothing (ONNX NonMaxSuppression).
+    area overlap nothing (ONNX NonMaxSuppression). It is a conjunction, whose first part says whether they meet at all.
     """
     zero = const(0, dtype)
     spans = [_span([arg(k + d, dtype) for k in range(4)], a, center) for a in (0, 1) for d in (0, 4)]
@@ -132,9 +132,9 @@ def overlaps(dtype: DType, threshold: float, center: bool) -> Expr:
     second = call("mul", call("sub", high2, low2), call("sub", high4, low4))
     union = call("sub", call("add", first, second), shared)
     above = call("gt", call("div", shared, union), const(threshold, dtype))
-    for positive in (*sides, first, second, union):
-        above = call("and", call("gt", positive, zero), above)
-    return above
+    for area in (first, second, union):
+        above = call("and", above, call("gt", area, zero))
+    return call("and", call("and", *(call("gt", side, zero) for side in sides)), above)
 
 
 def _span(box: list[Expr], axis: int, center: bool) -> tuple[Expr, Expr]:

@@ -1,4 +1,4 @@
-"""Non-maximum suppression: candidates sorted by score, each kept unless it overlaps one that was kept before."""
+"""Non-maximum suppression: candidates taken from a heap by score, each kept unless it overlaps one kept before."""
 
 from __future__ import annotations
 
@@ -39,9 +39,13 @@ class SuppressKernel(KernelSpec):
 
         dtype = self.dtype
         geometry, start, move = i.geometry, i.zeros(5), i.unit_offsets(5, self.outer)
-        heap = Heap(precedes(dtype, True), dtype, target)
-        build, arrange, load = heap.build, heap.arrange, scalars.load_element(dtype, target)
-        overlap = scalars.holds(self.overlap, target)
+        # A heap has at its root what is last in order: that is the best candidate in the order turned round.
+        numbers = zip((2, 3, 0, 1), (dtype, DType.I64) * 2, strict=True)
+        turned = precedes(dtype, True).substitute([arg(k, t) for k, t in numbers])
+        heap = Heap(turned, dtype, target)
+        build, sift, load = heap.build, heap.sift, scalars.load_element(dtype, target)
+        first, rest = _conjuncts(self.overlap)
+        meets, overlap = scalars.holds(first, target), scalars.holds(rest, target)
         above = scalars.holds(call("gt", arg(0, dtype), const(self.score_threshold, dtype)), target)
 
         @device
@@ -58,15 +62,22 @@ class SuppressKernel(KernelSpec):
                     p[4][place[4] + found * step] = s
                     found += 1
             build(p[1], place[1], stride, p[4], place[4], step, found)
-            arrange(p[1], place[1], stride, p[4], place[4], step, found)
             return found
+
+        @device
+        def pop(p: Any, place: Any, g: Any, left: int) -> int:
+            number = p[4][place[4]]
+            p[4][place[4]] = p[4][place[4] + (left - 1) * geometry(g, 6)]
+            sift(p[1], place[1], geometry(g, 4), p[4], place[4], geometry(g, 6), 0, left - 1)
+            return number
 
         @device
         def stays(p: Any, place: Any, g: Any, number: int, count: int) -> bool:
             a = box(p, place[0], g, number)
             for k in range(count):
                 b = box(p, place[0], g, p[2][place[2] + k * geometry(g, 5)])
-                if overlap((a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3])):
+                both = (a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3])
+                if meets(both) and overlap(both):
                     return False
             return True
 
@@ -74,10 +85,11 @@ class SuppressKernel(KernelSpec):
             most, step = geometry(g, 1), geometry(g, 5)
             for unit in range(begin, end):
                 place = move(start(), g, 7, unit)
-                count = 0
-                for t in range(candidates(p, place, g)):
-                    number = p[4][place[4] + t * geometry(g, 6)]
-                    if count < most and stays(p, place, g, number, count):
+                count, left = 0, candidates(p, place, g)
+                while left > 0 and count < most:
+                    number = pop(p, place, g, left)
+                    left -= 1
+                    if stays(p, place, g, number, count):
                         p[2][place[2] + count * step] = number
                         count += 1
                 p[3][place[3]] = count
@@ -85,3 +97,10 @@ class SuppressKernel(KernelSpec):
                     p[2][place[2] + t * step] = -1
 
         return kernel
+
+
+def _conjuncts(condition: Expr) -> tuple[Expr, Expr]:
+    """Two conditions that together are the given one: the second is looked at where the first holds."""
+    if condition.op == "and":
+        return condition.args[0], condition.args[1]
+    return condition, const(True, DType.BOOL)
