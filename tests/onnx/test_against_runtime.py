@@ -177,6 +177,32 @@ def normalizations(rng: np.random.Generator) -> Iterator[Drawn]:
         yield node("LRN", ["x"], ["y"], size=1 + i % 3 * 2, alpha=0.5, beta=0.6), {"x": x}, {}, 17
 
 
+def older(rng: np.random.Generator) -> Iterator[Drawn]:
+    """Operations as earlier opsets have them."""
+    x = scalars(rng, 1, 2, 4, 5)
+    for mode in ("nearest", "linear"):
+        for factors in ((1.0, 1.0, 2.0, 3.0), (1.0, 1.0, 1.5, 2.4)):
+            scales = {"s": np.array(factors, np.float32)}
+            yield node("Upsample", ["x"], ["y"], mode=mode, scales=list(factors)), {"x": x}, {}, 7
+            yield node("Upsample", ["x", "s"], ["y"], mode=mode), {"x": x}, scales, 9
+            yield node("Resize", ["x", "s"], ["y"], mode=mode), {"x": x}, scales, 10
+            yield node("Resize", ["x", "roi", "s"], ["y"], mode=mode), {"x": x}, scales | {"roi": np.empty(0, "f4")}, 11
+    per = {"s": scalars(rng, 2), "b": scalars(rng, 2), "m": scalars(rng, 2), "v": scalars(rng, 2) ** 2 + 1}
+    for opset in (7, 9, 14, 15):
+        yield node("BatchNormalization", ["x", *per], ["y"], epsilon=1e-3), {"x": x}, per, opset
+    grid = rng.uniform(-1.2, 1.2, (1, 3, 3, 2)).astype(np.float32)
+    for mode in ("bilinear", "bicubic", "nearest"):
+        yield node("GridSample", ["x", "g"], ["y"], mode=mode), {"x": x, "g": grid}, {}, 16
+    rois = {"r": np.array([[0.0, 0.0, 3.5, 3.0]], np.float32), "b": np.zeros(1, np.int64)}
+    attrs = {"output_height": 2, "output_width": 2, "sampling_ratio": 2}
+    yield node("RoiAlign", ["x", *rois], ["y"], **attrs), {"x": x, **rois}, {}, 10
+    adaptive = attrs | {"sampling_ratio": 0}
+    yield node("RoiAlign", ["x", *rois], ["y"], **adaptive), {"x": x}, rois, 16
+    per_group = {"s": scalars(rng, 2), "b": scalars(rng, 2)}
+    wide = {"x": scalars(rng, 1, 4, 3)}
+    yield node("GroupNormalization", ["x", "s", "b"], ["y"], num_groups=2), wide, per_group, 18
+
+
 FAMILIES: dict[str, Callable[[np.random.Generator], Iterator[Drawn]]] = {
     "convolutions": convolutions,
     "pools": pools,
@@ -186,6 +212,7 @@ FAMILIES: dict[str, Callable[[np.random.Generator], Iterator[Drawn]]] = {
     "recurrences": recurrences,
     "quantized": quantized,
     "normalizations": normalizations,
+    "older": older,
 }
 
 
