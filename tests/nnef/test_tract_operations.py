@@ -90,6 +90,10 @@ ON_FLOATS: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "infinity": ("y = select(x > 0.0, x, -inf);", lambda x: np.where(x > 0, x, -np.inf)),
     "literal_array": ("k = [[2.0, 3.0, 4.0]];\ny = x * k;", lambda x: x * np.array([[2, 3, 4]], np.float32)),
     "stack_of_array": ("y = concat([[x], [x]], axis = 0);", lambda x: np.stack([x, x])),
+    "mixed_array": (
+        "s = tract_core_shape_of(x);\ny = unsqueeze([s[0], 2.5, s[1]], axes = [0]) * x;",
+        lambda x: x * np.array([2, 2.5, 3], np.float32),
+    ),
     "alias": ("y = x;", lambda x: x),
     "ignored_argument": ("y = sigmoid(x, axes = [1]);", lambda x: 1 / (1 + np.exp(-x))),
     "quoted_name": ('i"a.b" = relu(x);\ny = i"a.b" + 1;', lambda x: np.maximum(x, 0) + 1),

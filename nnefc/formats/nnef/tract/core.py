@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,7 @@ def _range(s: TractScope, a: Arguments) -> Any:
     if (end[0] - start[0]) / step[0] > MAX_RANGE:
         raise s.unsupported(f"ranges of more than {MAX_RANGE} items")
     dtype = np.dtype(np.float32 if any(x.dtype.kind == "f" for x in (start, end, step)) else np.int64)
+    s.spend(max(0, math.ceil((end[0] - start[0]) / step[0])))
     made: np.ndarray = np.arange(start[0].item(), end[0].item(), step[0].item(), dtype=dtype)
     if not made.size:
         raise s.unsupported("a range without items")
@@ -184,6 +186,7 @@ def _dyn_slice(s: TractScope, a: Arguments) -> Any:
         return s.op("slice", [x], axes=[axis], begin=[begin], end=[begin + length])
     if not 0 < length <= s.shape(x)[axis]:
         raise InvalidModelError(f"len is {length}; the extent is {s.shape(x)[axis]}")
+    s.spend(length)
     first = s.reshape(s.cast(start, DType.I64), (1,))
     return onnx(s, "Gather", [x, s.op("add", [np.arange(length), first])], axis=axis)[0]
 

@@ -17,15 +17,48 @@ from nnefc.formats.onnx.builder import Builder
 from nnefc.formats.onnx.registry import Imported, Node, importers
 from nnefc.formats.onnx.scope import Scope
 from nnefc.ir.encoding import Encoding
-from nnefc.ir.graph import Value
+from nnefc.ir.graph import Literal, Value
+from nnefc.ir.types import DType, TensorType
+
+MAX_KNOWN = 1 << 26
+"""Elements of all tensors that are computed while reading, but for those of at most SMALL."""
+SMALL = 1 << 12
 
 
 class TractScope(Scope):
-    """A Scope that knows the encodings of ``graph.quant``, by the names of tensors."""
+    """A Scope that knows the encodings of ``graph.quant``, by the names of tensors, and bounds what it computes."""
 
     def __init__(self, builder: Builder, opset: int, encodings: Mapping[str, Encoding]):
         super().__init__(builder, _no_graph, {"": opset})
         self.encodings = encodings
+        self.known_elements = 0
+        self._causal: dict[tuple[int, int], np.ndarray] = {}
+
+    def spend(self, elements: int) -> None:
+        """Count the elements of a tensor about to be made. Raises UnsupportedError if they are too many in all."""
+        if elements > SMALL:
+            self.known_elements += elements
+        if self.known_elements > MAX_KNOWN:
+            raise UnsupportedError(f"tensors known while reading have more than {MAX_KNOWN} elements in all")
+
+    def _folded(
+        self, kind: str, operands: Sequence[Imported | Literal], attrs: Any, results: Sequence[TensorType]
+    ) -> tuple[np.ndarray, ...] | None:
+        """What is computed at once; nothing large where there was much of it already."""
+        elements = sum(t.volume for t in results)
+        if elements > SMALL and self.known_elements + elements > MAX_KNOWN:
+            return None
+        made = super()._folded(kind, operands, attrs, results)
+        if made is not None:
+            self.spend(elements)
+        return made
+
+    def causal(self, rows: int, columns: int) -> np.ndarray:
+        """Where a row may look: at columns up to its own, truth values of that shape."""
+        if (rows, columns) not in self._causal:
+            self.spend(rows * columns)
+            self._causal[rows, columns] = np.tril(np.ones((rows, columns), bool))
+        return self._causal[rows, columns]
 
     def step(self, value: Imported) -> float | None:
         """The real difference of two neighbouring codes of a quantized tensor; None for others."""
@@ -147,10 +180,15 @@ def tensor(scope: TractScope, value: Any, what: str) -> Any:
         items = [tensor(scope, item, what) for item in value]
         if len({scope.shape(i) for i in items}) > 1:
             raise InvalidModelError(f"{what}: the items of an array have different shapes")
-        if all(isinstance(i, np.ndarray) for i in items):
-            return np.stack(items)
-        return scope.op("stack", items, axis=0)
+        wanted = common_type([scope.dtype(i) for i in items])
+        return scope.op("stack", [scope.cast(i, wanted) for i in items], axis=0)
     raise InvalidModelError(f"{what} must be a tensor")
+
+
+def common_type(dtypes: Sequence[DType]) -> DType:
+    """The element type for operands of several: floats win, then the wider."""
+    floats = [d for d in dtypes if d.kind == "f"]
+    return max(floats or dtypes, key=lambda d: (d is not DType.BOOL, d.bits))
 
 
 def numbers(value: Any, kinds: AbstractSet[type], what: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from nnefc.errors import InvalidModelError
 from nnefc.formats.nnef.context import Context
 from nnefc.formats.nnef.lift import DTYPES
-from nnefc.formats.nnef.tract.registry import Arguments, Given, TractScope, known, operation, tensor
+from nnefc.formats.nnef.tract.registry import Arguments, Given, TractScope, common_type, known, operation, tensor
 from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Value
 from nnefc.ir.signature import Param, Signature
@@ -136,7 +136,7 @@ def alike(s: TractScope, operands: Sequence[Any]) -> list[Any]:
     computed = [x for x in tensors if isinstance(x, Value) or x.size > 1]
     if not tensors:
         return [tensor(s, x, "an operand") for x in operands]
-    wanted = _common([s.dtype(x) for x in computed or tensors])
+    wanted = common_type([s.dtype(x) for x in computed or tensors])
     if not computed and wanted.kind != "f" and any(isinstance(x, float) and x != int_or(x) for x in operands):
         wanted = DType.F32
     rank = max((s.rank(x) for x in computed), default=-1)
@@ -151,11 +151,6 @@ def _plain(x: Any, rank: int) -> Any:
 def int_or(x: float) -> float:
     """The number without its fraction; itself if it is not finite."""
     return float(math.trunc(x)) if math.isfinite(x) else x
-
-
-def _common(dtypes: Sequence[DType]) -> DType:
-    floats = [d for d in dtypes if d.kind == "f"]
-    return max(floats or dtypes, key=lambda d: (d is not DType.BOOL, d.bits))
 
 
 def _number(x: float, dtype: DType) -> Any:

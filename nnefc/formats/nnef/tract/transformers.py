@@ -13,8 +13,6 @@ from nnefc.formats.nnef.tract.registry import Arguments, TractScope, operation
 from nnefc.formats.nnef.tract.standard import make
 from nnefc.ir.types import DType
 
-MAX_MASK = 1 << 26
-
 
 @operation("tract_transformers_apply_rope", params="input cos sin")
 def _apply_rope(s: TractScope, a: Arguments) -> Any:
@@ -63,9 +61,7 @@ def _sdpa(s: TractScope, a: Arguments) -> Any:
     scale = a.scalar("scale") if "scale" in a else 1.0 / math.sqrt(s.shape(k)[-1])
     mask = s.lead(a.tensor("mask"), rank) if "mask" in a else None
     if a.logical("is_causal"):
-        if rows * columns > MAX_MASK:
-            raise s.unsupported(f"causal masks of {rows} x {columns} items")
-        mask = np.tril(np.ones((rows, columns), bool)).reshape((1,) * (rank - 2) + (rows, columns))
+        mask = s.causal(rows, columns).reshape((1,) * (rank - 2) + (rows, columns))
     scores = s.op("matmul", [q, k], transposeB=True)
     return s.cast(s.op("matmul", [masked_softmax(s, scores, mask, scale, False), v]), dtype)
 
