@@ -94,6 +94,7 @@ def test_few(family: str) -> None:
 
 
 @pytest.mark.conformance
+@pytest.mark.timeout(900)
 def test_all(capsys: pytest.CaptureFixture[str]) -> None:
     wrong: dict[str, str] = {}
     rows = []
