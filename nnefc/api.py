@@ -134,7 +134,7 @@ def compile(
     become outputs too, after the network's own.
 
     Raises InvalidModelError for a faulty model, UnsupportedError for an operation or a target that cannot be compiled
-    and ValueError for an input or a tap that does not exist, or constants for a Graph.
+    and ValueError for a tap that does not exist, for an input of a Graph that does not, and for constants with a Graph.
     """
     from nnefc.codegen.artefact import assemble, load_artefact
     from nnefc.codegen.schedule import plan

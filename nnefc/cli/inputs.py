@@ -27,8 +27,11 @@ def add_inputs(command: argparse.ArgumentParser) -> None:
 
 
 def given_inputs(args: argparse.Namespace, types: Mapping[str, TensorType]) -> Arrays:
-    """The inputs that the command line gives. Raises UsageError for a name that is no input."""
+    """The inputs that the command line gives. Raises UsageError for a name that is no input, or given twice."""
     arrays: Arrays = {}
+    named = [text.partition("=")[0] for text in args.inputs if "=" in text]
+    if len(set(named)) != len(named):
+        raise UsageError(f"--input gives {max(named, key=named.count)!r} twice")
     for text in args.inputs:
         name, equals, path = text.partition("=")
         if equals and name in types:

@@ -61,7 +61,8 @@ def _versions() -> str:
 @functools.cache
 def sources() -> str:
     """A hash of every source file that takes part in making a kernel, as they are when this is first called."""
-    files = sorted((_PACKAGE / "codegen").rglob("*.py")) + [_PACKAGE / "ir" / name for name in ("expr.py", "types.py")]
+    shared = [_PACKAGE / "ir" / name for name in ("expr.py", "sequential.py", "types.py")]
+    files = sorted((_PACKAGE / "codegen").rglob("*.py")) + shared
     return "\n".join(f"{file.relative_to(_PACKAGE)} {_digest(file)}" for file in files)
 
 

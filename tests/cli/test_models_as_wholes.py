@@ -253,6 +253,7 @@ class TestCompare:
         np.save(tmp_path / "y.npy", np.zeros((1, 2, 5, 6), np.float32))
         refused(guarded("compare", model, "reference", "--input", f"x={tmp_path}/y.npy"), 3, "the model takes")
         refused(guarded("compare", model, "reference", "--input", "z=z.npy"), 2, "no input 'z'")
+        refused(guarded("compare", model, "reference", *("--input", "x=x.npy") * 2), 2, "--input gives 'x' twice")
 
     def test_random_inputs_follow_the_seed(self, model: Path) -> None:
         first, again, other = (nnefc.compare(model, "reference", seed=s).layers[0].max_abs for s in (1, 1, 2))

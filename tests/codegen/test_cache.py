@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,6 +61,13 @@ def test_the_key_holds_all_that_makes_a_kernel(tmp_path: Path, monkeypatch: pyte
         patch.setattr(kernel_cache.inspect, "getsourcefile", lambda cls: str(changed))
         keys.add(kernel_cache.key(spec, HOST))
     assert len(keys) == 7
+
+
+def test_the_sources_hold_what_kernels_are_built_from() -> None:
+    kernels = Path(kernel_cache.__file__).parent / "kernels"
+    text = "".join(file.read_text() for file in kernels.glob("*.py"))
+    shared = set(re.findall(r"^from nnefc\.ir\.(\w+) import", text, re.M))
+    assert shared and shared <= set(re.findall(r"^ir/(\w+)\.py ", kernel_cache.sources(), re.M))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from nnefc.errors import InvalidModelError, Location, UnsupportedError
 from nnefc.formats.nnef.archive import open_model, write_model
-from nnefc.formats.nnef.paths import label_key, label_path
+from nnefc.formats.nnef.paths import label_path
 from nnefc.formats.nnef.tensor import tensor_of, write_tensor
 from nnefc.ir.graph import Tensor
 
@@ -268,9 +268,8 @@ def test_bad_labels(tmp_path, label, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_keys_of_labels():
+def test_paths_of_labels():
     assert label_path("/Conv1\\.//Filter") == "Conv1/Filter"
-    assert label_key("/Conv1\\Filter") == label_key("conv1/FILTER") == "conv1/filter"
 
 
 @given(st.text(st.sampled_from("ab.-_/\\"), min_size=1, max_size=12))

@@ -37,11 +37,6 @@ def label_path(label: str, location: Location | None = None) -> str:
     return "/".join(p for p in parts if p not in ("", "."))
 
 
-def label_key(label: str, location: Location | None = None) -> str:
-    """What labels of the same data share: the path, without distinction of case. Raises as ``label_path`` does."""
-    return label_path(label, location).lower()
-
-
 def member_path(name: str, file: str) -> str | None:
     """The path of an archive's member, its parts separated by ``/``; None for the archive's root.
 
