@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from bad_files import FILES, GOOD
+from bad_onnx_files import FILES, GOOD
 
 from nnefc.errors import NnefcError
 from nnefc.formats.onnx import load
