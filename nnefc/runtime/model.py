@@ -241,18 +241,19 @@ def _check_target(array: Any, port: Port, taken: list[tuple[str, np.ndarray]]) -
 
 def _result_type(name: str, ports: tuple[Port, ...]) -> Any:
     """A named tuple type whose fields are the outputs' names, made into distinct identifiers."""
-    fields: list[str] = []
+    fields: dict[str, int] = {}  # and how many were derived from each
     for port in ports:
         field = re.sub(r"\W", "_", port.name, flags=re.ASCII).lstrip("_")
         if not field or field[0].isdigit():
             field = f"output_{field}" if field else "output"
         if keyword.iskeyword(field):
             field += "_"
-        base, count = field, 2
+        base = field
         while field in fields:
-            field, count = f"{base}_{count}", count + 1
-        fields.append(field)
-    return collections.namedtuple(f"{name}_outputs", fields)
+            fields[base] += 1
+            field = f"{base}_{fields[base]}"
+        fields[field] = 1
+    return collections.namedtuple(f"{name}_outputs", list(fields))
 
 
 _models: weakref.WeakSet[Model] = weakref.WeakSet()

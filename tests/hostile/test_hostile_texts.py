@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hostile_texts import TEXTS
+from hostile_crowds import TEXTS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 30.0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 import nnefc
 from nnefc.formats.nnef import parse_graph
-from nnefc.runtime import memory
+from nnefc.runtime import memory, model
 
 HUGE = """version 1.0;
 graph G(x) -> (y)
@@ -34,9 +36,17 @@ def test_what_is_there_is_granted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_call_that_needs_more_than_there_is_does_not_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = nnefc.compile(parse_graph(HUGE))
+    network = nnefc.compile(parse_graph(HUGE))
     monkeypatch.setattr(memory, "available_memory", lambda: 1 << 30)
     with pytest.raises(MemoryError, match="a call of G takes"):
-        model(np.ones((1, 1, 1, 1), np.float32))
+        network(np.ones((1, 1, 1, 1), np.float32))
     with pytest.raises(MemoryError, match="a call of G takes"):
-        model.require_memory()
+        network.require_memory()
+
+
+def test_many_outputs_of_like_names_are_told_apart_quickly() -> None:
+    ports = tuple(memory.Port(f"{'_' * (k % 900)}a{'_2' * (k // 900)}", np.dtype("f4"), (1,)) for k in range(4500))
+    start = time.process_time()
+    fields = model._result_type("m", ports)._fields
+    assert len(set(fields)) == 4500
+    assert time.process_time() - start < 5
