@@ -161,7 +161,8 @@ def extreme(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     else:
         info = np.iinfo(x.dtype)
         pool = [info.min, info.max, info.min + 1, info.max - 1, 0, info.min // 2, info.max // 2, 1, 7]
-        pool += [-1, 2**31, 2**32, 2**40] if info.min < 0 and info.bits == 64 else []
+        pool += [-1] if info.min < 0 else []
+        pool += [2**31, 2**32, 2**40] if info.bits == 64 else []
     return rng.choice(np.array(pool, x.dtype), x.shape)
 
 
