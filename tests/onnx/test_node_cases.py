@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +20,8 @@ from nnefc.errors import NnefcError, UnsupportedError
 from nnefc.ops.evaluate import evaluate
 from nnefc.passes import pipeline
 
-SIZE = 64
-"""Cases in one program."""
+PARTS = 36
+"""Programs that all cases are compiled in."""
 LEAST_DENSE = 0.85
 
 
@@ -53,11 +54,18 @@ def evaluated(case: Case) -> str:
     return judged(bound, [results[v.name] for v in bound.graph.outputs])
 
 
-def compiled(cases: Sequence[Case]) -> dict[str, str]:
-    """The outcomes of the cases, compiled, many in a program."""
+@functools.cache
+def every_case() -> tuple[Case, ...]:
+    return (*node_cases.generated(), *node_cases.stored())
+
+
+@functools.cache
+def compiled(part: int) -> dict[str, str]:
+    """The outcomes of a part of the cases, compiled as one program."""
+    size = -(-len(every_case()) // PARTS)
     outcomes: dict[str, str] = {}
     bounds: list[Bound] = []
-    for case in cases:
+    for case in every_case()[part * size : (part + 1) * size]:
         try:
             bound = node_cases.bind(case)
             pipeline.run(bound.graph)
@@ -66,10 +74,8 @@ def compiled(cases: Sequence[Case]) -> dict[str, str]:
             outcomes[case.name] = refused(case, error)
         except NnefcError as error:
             outcomes[case.name] = f"failed: {error}"
-    for start in range(0, len(bounds), SIZE):
-        chunk = bounds[start : start + SIZE]
-        for bound, results in zip(chunk, node_cases.compiled(chunk), strict=True):
-            outcomes[bound.case.name] = judged(bound, results)
+    for bound, results in zip(bounds, node_cases.compiled(bounds) if bounds else [], strict=True):
+        outcomes[bound.case.name] = judged(bound, results)
     return outcomes
 
 
@@ -103,20 +109,24 @@ def test_some_cases_evaluated() -> None:
 
 
 def test_no_pattern_is_left_over() -> None:
-    names = [c.name for c in (*node_cases.generated(), *node_cases.stored())]
+    names = [c.name for c in every_case()]
     patterns = [entry[0] for entry in (*unsupported.REASONS, *unsupported.ROUNDED)]
     idle = [pattern for pattern in patterns if not any(re.fullmatch(pattern, n) for n in names)]
     assert not idle
 
 
 @pytest.mark.conformance
-@pytest.mark.timeout(2400)
-def test_all_cases_compiled(capsys: pytest.CaptureFixture[str]) -> None:
-    cases = [*node_cases.generated(), *node_cases.stored()]
-    outcomes = compiled(cases)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_compiled(part: int) -> None:
+    assert not {name: o for name, o in compiled(part).items() if o.startswith("failed")}
+
+
+@pytest.mark.conformance
+def test_table_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    cases = every_case()
+    outcomes = {name: o for part in range(PARTS) for name, o in compiled(part).items()}
     peer = {c.name: ort.passes(c) for c in cases}
     with capsys.disabled():
         print("\n" + table(cases, outcomes, peer))
-    assert not {name: o for name, o in outcomes.items() if o.startswith("failed")}
     dense = [c for c in cases if c.dense]
     assert sum(outcomes[c.name] == "passed" for c in dense) >= LEAST_DENSE * len(dense)
