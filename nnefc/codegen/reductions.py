@@ -46,7 +46,7 @@ def start(op: str, dtype: DType, rows: int, lanes: int) -> Instruction:
     firsts = [identity(op, dtype), 0][: len(tiles)]
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
-        return _struct(b, [t.constant(v) for t, v in zip(tiles, firsts, strict=True)])
+        return _struct(b, result, [t.constant(v) for t, v in zip(tiles, firsts, strict=True)])
 
     def meaning() -> tuple[np.ndarray, ...]:
         return tuple(t.full(v) for t, v in zip(tiles, firsts, strict=True))
@@ -60,13 +60,16 @@ def accumulator(op: str, dtype: DType, rows: int, lanes: int) -> tuple[Tile, ...
     return (value, Tile(DType.I64, rows, 1, lanes)) if op.startswith("arg") else (value,)
 
 
-def _struct(b: ir.IRBuilder, values: Sequence[ir.Value]) -> ir.Value:
-    same = all(v.type == values[0].type for v in values)
-    kind = ir.ArrayType(values[0].type, len(values)) if same else ir.LiteralStructType([v.type for v in values])
-    result = ir.Constant(kind, ir.Undefined)
+def _struct(b: ir.IRBuilder, type_: types.Type, values: Sequence[ir.Value]) -> ir.Value:
+    """A tuple: Numba keeps one of a single type as an array, any other as a structure."""
+    elements = [v.type for v in values]
+    uniform = isinstance(type_, types.UniTuple)
+    packed = ir.Constant(
+        ir.ArrayType(elements[0], len(elements)) if uniform else ir.LiteralStructType(elements), ir.Undefined
+    )
     for k, value in enumerate(values):
-        result = b.insert_value(result, value, k)
-    return result
+        packed = b.insert_value(packed, value, k)
+    return packed
 
 
 def _combine_expr(op: str, dtype: DType) -> Expr:
@@ -122,7 +125,7 @@ def accumulate(
             for k, value in enumerate(new):
                 value = value if keep is None else b.select(keep, value, old[k])
                 parts[k] = b.insert_value(parts[k], value, n)
-        return _struct(b, parts)
+        return _struct(b, result, parts)
 
     return operation("accumulate", meaning, lambda acc, results, p, offsets, g, count, t: acc, emit)
 
