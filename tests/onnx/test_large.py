@@ -1,0 +1,60 @@
+"""Reading a network of 550 MB: memory and time, against ONNX Runtime in the same run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MEASURE = """
+import json, re, sys, threading, time
+from pathlib import Path
+
+peak, done = 0, threading.Event()
+
+def watch():
+    global peak
+    while not done.is_set():
+        peak = max(peak, int(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024)
+        time.sleep(0.002)
+
+if sys.argv[1] == "nnefc":
+    from nnefc.formats.onnx import load as read
+else:
+    from onnxruntime import InferenceSession
+    read = lambda path: InferenceSession(path, providers=["CPUExecutionProvider"])
+watcher = threading.Thread(target=watch)
+watcher.start()
+start = time.perf_counter()
+kept = read(sys.argv[2])
+seconds = time.perf_counter() - start
+done.set()
+watcher.join()
+print(json.dumps({"peak": peak, "seconds": seconds}))
+"""
+
+
+def measured(reader: str, path: Path) -> dict[str, float]:
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run([sys.executable, "-c", MEASURE, reader, str(path)], capture_output=True, text=True, check=True,
+                          env=os.environ | {"PYTHONPATH": root})  # fmt: skip
+    return json.loads(done.stdout)
+
+
+@pytest.mark.conformance
+def test_vgg16_is_read_without_copies(shared: Path, tmp_path: Path) -> None:
+    path = tmp_path / "vgg16.onnx"
+    subprocess.run([sys.executable, str(shared / "tools" / "zoo.py"), "vgg16", str(path)], check=True)
+    size = path.stat().st_size
+    assert size > 500 << 20
+    ours, theirs = measured("nnefc", path), measured("onnxruntime", path)
+    print(
+        f"reading {size >> 20} MB: nnefc {ours['seconds']:.2f} s with {ours['peak'] >> 20} MB of its own, ONNX Runtime "
+        f"{theirs['seconds']:.2f} s with {theirs['peak'] >> 20} MB"
+    )
+    assert ours["peak"] <= 1.3 * size
+    assert ours["seconds"] <= 2 * theirs["seconds"]
