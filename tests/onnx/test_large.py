@@ -40,8 +40,9 @@ print(json.dumps({"peak": peak, "seconds": seconds}))
 
 def measured(reader: str, path: Path) -> dict[str, float]:
     root = str(Path(__file__).resolve().parents[2])
-    done = subprocess.run([sys.executable, "-c", MEASURE, reader, str(path)], capture_output=True, text=True, check=True,
-                          env=os.environ | {"PYTHONPATH": root})  # fmt: skip
+    command = [sys.executable, "-c", MEASURE, reader, str(path)]
+    environment = os.environ | {"PYTHONPATH": root}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(done.stdout)
 
 
