@@ -1,8 +1,8 @@
 """Feeds mutated models to nnefc in one guarded process: ``fuzzer.py KIND SEED COUNT [MODEL...]`` prints a JSON report.
 
 KIND is ``text`` (drawn cases of all operations, and the texts of the models), ``data`` (the files of unpacked models),
-``archive`` (the bytes of archives) or ``run`` (as text, but compiled and run). Every outcome must be a result or an
-NnefcError of exit code 3 or 4, within CPU_SECONDS.
+``archive`` (the bytes of archives) or ``run`` (as text, but compiled, run and compared with the NumPy meaning). Every
+outcome must be a result or an NnefcError of exit code 3 or 4, within CPU_SECONDS.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from nnefc.passes import pipeline
 
 ADDRESS_SPACE = 4 << 30
 CPU_SECONDS = 20
-LARGEST_RUN = 1 << 20
+LARGEST_RUN = 1 << 16
 HEAD = f"extension {', '.join(KNOWN_EXTENSIONS)};\n"
 TARGET = Target.host()
 
@@ -62,21 +62,39 @@ def planned(graph: Graph) -> None:
     plan(pipeline.run(graph), TARGET)
 
 
+def drawn(rng: np.random.Generator, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    if dtype.kind == "f":
+        return np.asarray(rng.standard_normal(shape)).astype(dtype)
+    return np.asarray(rng.integers(0, 2 if dtype.kind == "b" else 3, shape)).astype(dtype)
+
+
 def run(graph: Graph) -> None:
-    """Compile a graph and call it, unless its tensors are large."""
-    planned(graph)
-    if sum(v.type.volume for v in graph.values.values()) > LARGEST_RUN:
+    """Compile a graph, call it and compare with the NumPy meaning, unless its tensors are large."""
+    launches = plan(pipeline.run(graph), TARGET)
+    if sum(v.type.volume for v in graph.values.values()) > LARGEST_RUN or launches.arena_size > 8 * LARGEST_RUN:
         return
     model = nnefc.compile(graph, threads=2)
     rng = np.random.default_rng(0)
-    for scale in (1.0, 1e30):
-        with np.errstate(all="ignore"):
-            arrays = [np.asarray(rng.standard_normal(p.shape) * scale).astype(p.dtype) for p in model.inputs]
-        try:
-            model(*arrays)
-        except ValueError as error:
-            if "out of range" not in str(error):
-                raise
+    arrays = {p.name: drawn(rng, p.dtype, p.shape) for p in model.inputs}
+    try:
+        result = model(*arrays.values())
+    except ValueError as error:
+        if "out of range" not in str(error):
+            raise
+        return
+    answers = dict(zip((p.name for p in model.outputs), result if len(model.outputs) > 1 else [result], strict=True))
+    for name, wanted in nnefc.evaluate(graph, arrays).items():
+        compare(answers[name], wanted)
+
+
+def compare(got: np.ndarray, wanted: np.ndarray) -> None:
+    """Raise AssertionError unless exactly, or for floats about, the same."""
+    if wanted.dtype.kind != "f":
+        np.testing.assert_array_equal(got, wanted)
+        return
+    tolerance = {2: 2e-2, 4: 1e-4, 8: 1e-10}[wanted.dtype.itemsize]
+    largest = float(np.abs(wanted[np.isfinite(wanted)].astype(np.float64)).max(initial=0.0))
+    np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * largest)
 
 
 def texts(models: list[str]) -> list[str]:
