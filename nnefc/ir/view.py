@@ -155,8 +155,11 @@ class View:
         )
 
     def broadcast_to(self, shape: Sequence[int]) -> View:
-        """Leading-aligned broadcast (NNEF 1.0.5, 4.2): missing trailing dimensions and extents of 1 are repeated."""
+        """Leading-aligned broadcast (NNEF 1.0.5, 4.2): missing trailing dimensions and extents of 1 are repeated;
+        trailing extents of 1 beyond the rank of ``shape`` are dropped."""
         shape = tuple(shape)
+        if self.rank > len(shape) and self.shape[-1] == 1:
+            return self.squeeze(self.rank - 1).broadcast_to(shape)
         strides = [0] * len(shape)
         if self.rank > len(shape):
             raise ValueError(f"broadcast of {self.shape} to {shape}")

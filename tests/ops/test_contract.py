@@ -158,3 +158,8 @@ def test_element_types_must_agree() -> None:
         Case("conv", [f32(1, 1, 4), f32(1, 1, 2).astype(np.float64), 0.0], {}).graph()
     with pytest.raises(InvalidModelError, match=r"A has logical elements \(bool\); they must be"):
         Case("matmul", [np.ones((2, 2), np.bool_)] * 2, {}).graph()
+
+
+def test_a_bias_may_have_more_dimensions_of_one() -> None:
+    case = Case("linear", [f32(2, 9), f32(8, 9), f32(1, 1, 1)], {})
+    np.testing.assert_allclose(case.lowered()[0], case.reference()[0], rtol=1e-5)
