@@ -1,0 +1,56 @@
+"""Selection of contractions: which loop makes the rows of the register tile, and which are work units."""
+
+from __future__ import annotations
+
+from nnefc.codegen.choice import Choice, operands_of
+from nnefc.codegen.kernels.contract import ContractKernel
+from nnefc.codegen.nest import Loop, collapsed, flattened, nest, unit_loop, volume, without
+from nnefc.codegen.pack import Panels, pixel_loops, reduced_loops, row_loop
+from nnefc.codegen.target import Target
+from nnefc.ir.expr import arg
+
+
+def select_contract(call: Panels, target: Target) -> Choice:
+    plain, tile = call.contract, call.tile
+    views = (call.x, call.w, *plain.extras, plain.output)
+    count = len(views)
+    pixels = tuple(Loop(p.extent, (p.strides[0], 0, *p.strides[1:])) for p in pixel_loops(plain))
+    k = row_loop(pixels)
+    row = pixels[k] if k is not None else unit_loop(count)
+    groups = nest(plain.output.shape[: plain.groups], [v.strides[: plain.groups] for v in views])
+    outputs = plain.output.shape[-1]
+    lane = Loop(outputs, (0, 1, *(v.strides[-1] for v in views[2:])))
+    axis = plain.groups
+    panel = Loop(call.w.shape[axis], (0, call.w.strides[axis], *(s * tile.width for s in lane.strides[2:])))
+    panel = Loop(panel.extent, panel.strides) if panel.extent > 1 else unit_loop(count)
+    outer = [Loop(p.extent, (*p.strides, 0)) for p in collapsed(groups)]
+    if panel.extent > 1:
+        outer.append(Loop(panel.extent, (*panel.strides, tile.width)))
+    outer += [Loop(p.extent, (*p.strides, 0)) for p in without(pixels, k)]
+    reduced = reduced_loops(call) or (Loop(1, (0,)),)
+    inner, above = reduced[-1], reduced[:-1]
+    operands = operands_of(views, lane, row)
+    spec = ContractKernel(
+        plain.post if plain.post is not None else arg(0, call.x.dtype),
+        operands,
+        len(outer),
+        len(above),
+        inner.strides[0] == 1,
+        tile.rows,
+        tile.cols,
+        tile.lanes,
+        outputs >= tile.width,
+        outputs % tile.width != 0,
+    )
+    geometry = (
+        row.extent,
+        outputs,
+        volume(above),
+        inner.extent,
+        inner.strides[0],
+        *row.strides,
+        *lane.strides,
+        *flattened(tuple(outer)),
+        *flattened(above),
+    )
+    return Choice(spec, views, geometry, volume(tuple(outer)))
