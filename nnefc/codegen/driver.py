@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from llvmlite import ir
 
 from nnefc.codegen.objectfile import emit_object
-from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space
+from nnefc.codegen.spec import KernelSpec, Launch, LaunchPlan, Pointer, Space, Step, Tick
 from nnefc.codegen.target import Target
 
 CALL_SIZE = 56
@@ -112,7 +112,7 @@ def _build_run(module: _Module, name: str, groups: list[ir.Function]) -> None:
 class _Group:
     """One function of consecutive steps. Bases are loaded before them; all else is computed where it is used."""
 
-    def __init__(self, module: _Module, name: str, steps: tuple[Launch | Barrier, ...]):
+    def __init__(self, module: _Module, name: str, steps: tuple[Step, ...]):
         self.module = module
         self.bases: dict[tuple[Space, int], ir.Value] = {}
         self.function = ir.Function(module.ir, ir.FunctionType(ir.VoidType(), [_PTR, _I32, _I32, _PTR, _PTR]), name)
@@ -129,6 +129,8 @@ class _Group:
         for step in steps:
             if isinstance(step, Launch):
                 self._launch(step)
+            elif isinstance(step, Tick):
+                self._tick(step)
             elif module.barrier is not None:
                 self.builder.call(module.barrier, [self.sync, self.threads])
         self.builder.ret_void()
@@ -147,6 +149,13 @@ class _Group:
             begin, end = self._part(launch.units)
             with b.if_then(b.icmp_unsigned("<", begin, end)):
                 self._call_kernel(launch, begin, end)
+
+    def _tick(self, tick: Tick) -> None:
+        known = self.module.ir.globals.get(tick.counter)
+        counter = known or ir.Function(self.module.ir, ir.FunctionType(_I64, []), tick.counter)
+        place = self._operand(tick.pointer)
+        with self.builder.if_then(self.first):
+            self.builder.store(self.builder.call(counter, []), place)
 
     def _part(self, units: int) -> tuple[ir.Value, ir.Value]:
         """The units of this thread: all threads get units // nthreads, the first units % nthreads one more."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from nnefc.codegen.pack import pack
 from nnefc.codegen.select import Choice, select
-from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space
+from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
 from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
@@ -51,7 +51,7 @@ def schedule(program: Program, target: Target) -> LaunchPlan:
 
     Raises UnsupportedError for one that needs more than MAX_MEMORY, MAX_WORK or MAX_KERNELS."""
     placement = _place(program)
-    steps: list[Launch | Barrier] = []
+    steps: list[Step] = []
     hazards = _Hazards()
     total = 0
     specs: set[KernelSpec] = set()
@@ -69,7 +69,7 @@ def schedule(program: Program, target: Target) -> LaunchPlan:
         pointers = _pointers(choice, placement)
         if hazards.meet(call, placement):
             steps.append(Barrier())
-        steps.append(Launch(choice.spec, pointers, choice.geometry, choice.units, work < SERIAL_WORK))
+        steps.append(Launch(choice.spec, pointers, choice.geometry, choice.units, work < SERIAL_WORK, call))
     return LaunchPlan(
         tuple(steps), placement.weights, placement.arena, placement.state, placement.state_init, total >= PARALLEL_WORK
     )

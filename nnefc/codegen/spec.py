@@ -5,12 +5,13 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from nnefc.codegen.target import Target
+from nnefc.ir.program import Call
 from nnefc.ir.types import DType
 
 
@@ -78,18 +79,34 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Launch:
-    """One kernel call: units 0 .. ``units`` are divided over the threads, or all done by thread 0 if ``serial``."""
+    """One kernel call: units 0 .. ``units`` are divided over the threads, or all done by thread 0 if ``serial``.
+
+    ``call`` is what it does, for those who tell about it."""
 
     spec: KernelSpec
     pointers: tuple[Pointer, ...]
     geometry: tuple[int, ...]
     units: int
     serial: bool = False
+    call: Call | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Thread 0 stores an even counter of the machine at ``pointer``, as int64: what ``counter``, an intrinsic of LLVM
+    without arguments, reads."""
+
+    pointer: Pointer
+    counter: str
 
 
 @dataclass(frozen=True)
 class Barrier:
     """All threads must have done the launches before it."""
+
+
+Step = Launch | Barrier | Tick
+"""What a driver does, in order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +118,7 @@ class LaunchPlan:
     more threads than one would not pay.
     """
 
-    steps: tuple[Launch | Barrier, ...]
+    steps: tuple[Step, ...]
     weights: np.ndarray
     arena_size: int
     state_size: int

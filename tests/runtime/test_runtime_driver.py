@@ -16,8 +16,9 @@ from nnefc.codegen.artefact import load_artefact
 from nnefc.codegen.driver import BAD_CALL, CALL_SIZE, GROUP, driver_text, emit_driver
 from nnefc.codegen.objectfile import emit_object, load_objects, undefined_symbols
 from nnefc.codegen.pool import POOL_SLOT_BYTES, SYNC_BYTES, SYSTEMS, emit_pool, pool_text
-from nnefc.codegen.spec import Barrier, Launch, LaunchPlan, Pointer, Space
+from nnefc.codegen.spec import Barrier, Launch, LaunchPlan, Pointer, Space, Step, Tick
 from nnefc.codegen.target import Target
+from nnefc.codegen.ticks import counter, with_ticks
 from nnefc.runtime import memory, pool
 from nnefc.runtime.memory import Call
 
@@ -37,7 +38,7 @@ define void @trace(ptr %table, ptr %g, i64 %begin, i64 %end) {
 """
 
 
-def plan(steps: list[Launch | Barrier], parallel: bool = True) -> LaunchPlan:
+def plan(steps: list[Step], parallel: bool = True) -> LaunchPlan:
     return LaunchPlan(tuple(steps), weights_of(), 0, 0, 0, parallel)
 
 
@@ -47,7 +48,7 @@ def test_layouts_agree_with_the_runtime() -> None:
     assert POOL_SLOT_BYTES == pool.SLOT_BYTES
 
 
-def traced(steps: list[Launch | Barrier], threads: int) -> np.ndarray:
+def traced(steps: list[Step], threads: int) -> np.ndarray:
     """The (begin, end) that each thread gives each step; -1 where it calls nothing. Threads run in turn, unhindered."""
     target = Target.host()
     text = driver_text(plan(steps), {ADD: "trace"}, "t")
@@ -66,7 +67,7 @@ def traced(steps: list[Launch | Barrier], threads: int) -> np.ndarray:
 @pytest.mark.parametrize("threads", [1, 2, 3, 7, 64])
 def test_parts_are_balanced_and_cover_the_units(threads: int) -> None:
     units = [1, 2, 3, 7, 8, 9, 63, 64, 65, 1000, 10**12 + 1]
-    steps: list[Launch | Barrier] = [Launch(ADD, (y_out(),), (i,), u) for i, u in enumerate(units)]
+    steps: list[Step] = [Launch(ADD, (y_out(),), (i,), u) for i, u in enumerate(units)]
     parts = traced(steps, threads)
     for i, u in enumerate(units):
         begun = [(b, e) for b, e in parts[:, i].tolist() if b >= 0]
@@ -77,7 +78,7 @@ def test_parts_are_balanced_and_cover_the_units(threads: int) -> None:
 
 
 def test_serial_and_empty_launches() -> None:
-    steps: list[Launch | Barrier] = [
+    steps: list[Step] = [
         Launch(ADD, (y_out(),), (0,), 10, serial=True),
         Launch(ADD, (y_out(),), (1,), 0),
         Launch(ADD, (y_out(),), (2,), 10),
@@ -122,7 +123,8 @@ def test_a_caller_may_bring_its_own_threads() -> None:
 @pytest.mark.parametrize("triple", TRIPLES)
 def test_every_target(triple: str) -> None:
     target = Target.parse(triple)
-    steps: list[Launch | Barrier] = [Launch(SHIFT, (x_in(), arena(64)), (3, 4), 7), Barrier()]
+    launch = Launch(SHIFT, (x_in(), arena(64)), (3, 4), 7)
+    steps: list[Step] = [launch, Barrier(), Tick(y_out(), counter(target)), Tick(y_out(), counter(target))]
     assert undefined_symbols(emit_driver(plan(steps), {SHIFT: "k"}, "m", target)) == ("k", "m_barrier")
     assert undefined_symbols(emit_pool("m", target)) == ("m_run", "syscall")
 
@@ -137,7 +139,7 @@ def test_the_futex_number_is_this_systems() -> None:
 
 
 def big_plan(launches: int) -> LaunchPlan:
-    steps: list[Launch | Barrier] = []
+    steps: list[Step] = []
     for i in range(launches):
         pointers = Pointer(Space.ARENA, 64 * i), Pointer(Space.WEIGHTS, 640 * i), y_out(), Pointer(Space.FLAG)
         steps += [Launch(ADD, pointers, tuple(range(i % 7, i % 7 + 12)), 17 + i, serial=i % 10 == 0), Barrier()]
@@ -165,3 +167,13 @@ def test_plans_of_several_groups(threads: int) -> None:
     model = load_artefact(ring(n=100, rounds=2 * GROUP + 1), threads=threads)
     x = np.arange(100, dtype=np.float32)
     np.testing.assert_array_equal(model(x), np.roll(x, -(2 * GROUP + 1)))
+
+
+def test_ticks_rise_and_leave_the_results_alone() -> None:
+    artefact = ring(rounds=20)
+    x = np.arange(1000, dtype=np.float32)
+    expected = load_artefact(artefact, 1)(x)
+    for threads in (1, 3):
+        y, ticks = load_artefact(with_ticks(artefact), threads)(x)
+        np.testing.assert_array_equal(y, expected)
+        assert ticks.shape == (21,) and (np.diff(ticks) > 0).all()

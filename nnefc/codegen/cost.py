@@ -1,0 +1,187 @@
+"""What a call costs: arithmetic, bytes, and the time that a nominal machine would take. Pure functions of the call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnefc.codegen.pack import Panels
+from nnefc.codegen.target import Target
+from nnefc.ir.expr import UNARY_FLOAT, Expr
+from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
+from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
+from nnefc.ir.view import View
+
+FUNCTION_COST = 12
+"""What a vector function (exp, sin, ...) takes, in additions."""
+NOT_ARITHMETIC = frozenset({"arg", "const", "cast", "select"})
+"""Nodes of expressions that are no floating-point operation."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call: ``flops`` (arithmetic operations on elements, a multiply-add being two, a function one), and the
+    bytes ``read`` and ``written``, each element that it reaches counted once."""
+
+    flops: int
+    read: int
+    written: int
+
+    @property
+    def bytes(self) -> int:
+        """All traffic."""
+        return self.read + self.written
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.flops + other.flops, self.read + other.read, self.written + other.written)
+
+
+def cost(call: Call) -> Cost:
+    """What a call computes, reads and writes."""
+    return Cost(flops(call), _bytes(call.reads()), _bytes(call.writes()))
+
+
+def flops(call: Call) -> int:
+    """The arithmetic operations of a call. Those at a contraction's store (bias, activation) are not counted."""
+    return _FLOPS[type(call)](call)
+
+
+def multiply_adds(call: Call) -> int:
+    """The products that a call adds up: those of a contraction, and of a sum of products of two tensors."""
+    if isinstance(call, Panels):
+        call = call.contract
+    if isinstance(call, Contract):
+        return call.output.volume * math.prod(call.x.shape[call.x.rank - call.reduced :])
+    if isinstance(call, Reduce) and call.op == "sum" and call.expr.op == "mul":
+        operands = {e.value for e in call.expr.args if e.op == "arg"}
+        if len(operands) == 2:
+            return _volume(call.inputs)
+    return 0
+
+
+def program_multiply_adds(program: Program) -> int:
+    """Those of all calls of a Program."""
+    return sum(map(multiply_adds, program.calls))
+
+
+def reached_bytes(view: View) -> int:
+    """The bytes that a view reaches; overlapping windows reach an element once, repeated dimensions count once."""
+    if not view.volume:
+        return 0
+    low, high = view.span
+    distinct = math.prod(n for n, s in zip(view.shape, view.strides, strict=True) if s)
+    return min(distinct, high - low) * view.dtype.size
+
+
+def _bytes(views: Iterable[View]) -> int:
+    return sum(map(reached_bytes, dict.fromkeys(views)))
+
+
+def _volume(views: tuple[View, ...]) -> int:
+    return math.prod(np.broadcast_shapes(*(v.shape for v in views)))
+
+
+def _arithmetic(expr: Expr, function: int = 1) -> int:
+    """The operations of an expression, a vector function counting ``function``."""
+    own = 0 if expr.op in NOT_ARITHMETIC else function if expr.op in UNARY_FLOAT else 1
+    return own + sum(_arithmetic(a, function) for a in expr.args)
+
+
+def _map(call: Map, function: int = 1) -> int:
+    return sum(_arithmetic(e, function) for e in call.exprs) * call.outputs[0].volume
+
+
+def _reduce(call: Reduce, function: int = 1) -> int:
+    post = _arithmetic(call.post, function) * call.output.volume if call.post is not None else 0
+    return _volume(call.inputs) * (_arithmetic(call.expr, function) + 1) + post
+
+
+def _row(call: Row, function: int = 1) -> int:
+    stages = sum(_arithmetic(e, function) + 1 for _, e in call.stages)
+    return _volume((*call.inputs, call.output)) * (stages + _arithmetic(call.expr, function))
+
+
+def _scatter(call: Scatter, function: int = 1) -> int:
+    return call.updates.volume * _arithmetic(call.expr, function)
+
+
+def _scan(call: Scan, function: int = 1) -> int:
+    return call.x.volume * _arithmetic(call.step, function)
+
+
+def _compares(call: Sort | Suppress, function: int = 1) -> int:
+    """Sorting by a heap compares about twice the logarithm of the row's length per element."""
+    keys = call.x if isinstance(call, Sort) else call.scores
+    return keys.volume * 2 * max(1, keys.shape[-1]).bit_length() if keys.volume else 0
+
+
+def _products(call: Contract | Panels, function: int = 1) -> int:
+    return 2 * multiply_adds(call)
+
+
+def _nothing(call: Call, function: int = 1) -> int:
+    return 0
+
+
+def _boxes(call: BoxReduce, function: int = 1) -> int:
+    return call.x.volume
+
+
+_FLOPS: dict[type, Callable[..., int]] = {
+    Map: _map,
+    Reduce: _reduce,
+    Row: _row,
+    Contract: _products,
+    Panels: _products,
+    Gather: _nothing,
+    BoxReduce: _boxes,
+    Scatter: _scatter,
+    Scan: _scan,
+    Sort: _compares,
+    Suppress: _compares,
+}
+
+
+# ---- the nominal machine
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A nominal core of a target, by which times are estimated without running anything: ``vectors`` multiply-adds
+    of ``vector_bytes`` a cycle at ``clock`` GHz, and GB/s by where the data of a call fit."""
+
+    vector_bytes: int
+    vectors: float
+    clock: float = 3.0
+    caches: tuple[tuple[int, float], ...] = ((32 << 10, 150.0), (1 << 20, 80.0), (1 << 62, 20.0))
+
+    @staticmethod
+    def of(target: Target) -> Machine:
+        """One 64-byte multiply-add a cycle, or two of narrower vectors."""
+        return Machine(target.vector_bytes, 1.0 if target.vector_bytes == 64 else 2.0)
+
+    def bandwidth(self, size: int) -> float:
+        """GB/s at which ``size`` bytes are read again and again."""
+        return next(speed for limit, speed in self.caches if size <= limit)
+
+
+def expected_seconds(call: Call, target: Target) -> float:
+    """The time of a call on one nominal core of ``target``: the larger of that for its arithmetic, by vectors, with
+    the lanes and rows that its tile wastes, and that for its bytes."""
+    machine = Machine.of(target)
+    spent = cost(call)
+    return max(_cycles(call, machine) / machine.clock, spent.bytes / machine.bandwidth(spent.bytes)) * 1e-9
+
+
+def _cycles(call: Call, machine: Machine) -> float:
+    if isinstance(call, Panels):
+        tile, outputs = call.tile, call.contract.output.shape[-1]
+        padded = math.ceil(outputs / tile.width) * tile.width / max(outputs, 1)
+        waiting = max(1.0, 4 * machine.vectors / (tile.rows * tile.cols))
+        return multiply_adds(call) * padded * waiting / (tile.lanes * machine.vectors)
+    size = max(v.dtype.size for v in (*call.reads(), *call.writes()))
+    operations = _FLOPS[type(call)](call, FUNCTION_COST)
+    return operations * max(4, size) / (machine.vector_bytes * machine.vectors)

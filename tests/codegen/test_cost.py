@@ -1,0 +1,92 @@
+"""What a call costs: known numbers for each family, each element counted once, and a rule for everything selected."""
+
+from __future__ import annotations
+
+import pytest
+from drawn_calls import FAMILIES, draw
+
+from nnefc.codegen.cost import Cost, cost, expected_seconds, flops, multiply_adds, reached_bytes
+from nnefc.codegen.pack import pack
+from nnefc.codegen.select import _SELECT
+from nnefc.codegen.target import Target
+from nnefc.formats.nnef import parse_graph
+from nnefc.ir.program import Call, Program
+from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.passes import pipeline
+
+HOST = Target.host()
+
+
+def program_of(body: str) -> Program:
+    header = "version 1.0;\nextension KHR_enable_operator_expressions;\n"
+    return pipeline.run(parse_graph(f"{header}graph g(x) -> (y)\n{{\n{body}\n}}\n"))
+
+
+def calls_of(body: str, *, packed: bool = False) -> list[Call]:
+    program = program_of(body)
+    return list((pack(program, HOST) if packed else program).calls)
+
+
+CONV = """
+    x = external(shape = [1, 8, 10, 10]);
+    w = constant(shape = [16, 8, 3, 3], value = [0.5]);
+    y = relu(conv(x, w, 0.25, padding = []));
+"""
+
+
+def view(*shape: int) -> View:
+    return View(Buffer("b", DType.F32, 1000, Role.TEMP), 0, shape, dense_strides(shape))
+
+
+def test_a_convolution() -> None:
+    (call,) = [c for c in calls_of(CONV) if multiply_adds(c)]
+    assert multiply_adds(call) == 16 * 8 * 9 * 100
+    assert flops(call) == 2 * multiply_adds(call)
+    (packed,) = [c for c in calls_of(CONV, packed=True) if multiply_adds(c)]
+    assert type(packed).__name__ == "Panels" and flops(packed) == flops(call)
+    assert cost(packed).written == 16 * 100 * 4
+    assert cost(packed).read >= 16 * 8 * 9 * 4 + 8 * 100 * 4
+
+
+def test_a_map_and_a_row() -> None:
+    (call,) = calls_of("x = external(shape = [3, 5]); y = (x * x + 1.0) * 2.0;")
+    assert cost(call) == Cost(3 * 15, 15 * 4, 15 * 4)
+    (call,) = calls_of("x = external(shape = [3, 5]); y = softmax(x, axes = [1]);")
+    assert flops(call) >= 4 * 15 and cost(call).bytes == 2 * 15 * 4
+
+
+def test_bytes_are_counted_once() -> None:
+    assert reached_bytes(view(10, 10)) == 400
+    assert reached_bytes(view(10, 1, 10).broadcast_to((10, 10, 10))) == 400
+    assert reached_bytes(view(10, 10).window([0, 1], [3, 3], [1, 1], [1, 1])) == 400
+    assert reached_bytes(view(0, 10)) == 0
+    assert Cost(1, 2, 3) + Cost(4, 5, 6) == Cost(5, 7, 9) and Cost(1, 2, 3).bytes == 5
+
+
+def test_every_family_that_is_selected_has_a_rule() -> None:
+    from nnefc.codegen.cost import _FLOPS
+
+    assert set(_SELECT) <= set(_FLOPS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_drawn_calls(family: str) -> None:
+    for seed in range(20):
+        call, _ = draw(family, seed)
+        spent = cost(call)
+        assert spent.flops >= 0 and 0 <= spent.read <= sum(v.volume * v.dtype.size for v in call.reads())
+        assert 0 <= spent.written <= sum(v.volume * v.dtype.size for v in call.writes())
+        for target in (HOST, Target.parse("x86_64-unknown-linux-gnu:x86-64-v3")):
+            assert expected_seconds(call, target) >= 0
+
+
+def test_wider_vectors_and_whole_tiles_are_expected_to_be_faster() -> None:
+    narrow = Target.parse("x86_64-unknown-linux-gnu:x86-64-v2")
+    wide = Target.parse("x86_64-unknown-linux-gnu:x86-64-v4")
+    program = program_of(CONV)
+    times = []
+    for target in (narrow, wide):
+        (call,) = [c for c in pack(program, target).calls if multiply_adds(c)]
+        times.append(expected_seconds(call, target))
+    assert times[1] < times[0]
