@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from nnefc.codegen.pack import pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
+from nnefc.codegen.storage import Storage, aligned_size
 from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
@@ -21,8 +22,6 @@ from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View
 from nnefc.passes.fold import fold
 
-ALIGNMENT = 64
-"""Bytes: every tensor starts on a cache line."""
 SERIAL_WORK = 16384
 """Kernels that touch fewer elements stay on one thread."""
 PARALLEL_WORK = 131072
@@ -43,14 +42,36 @@ Range = tuple[Space, int, int, int]
 
 def plan(program: Program, target: Target) -> LaunchPlan:
     """The launches of a lowered Program: weights are packed and folded, kernels selected, memory placed."""
-    return schedule(fold(pack(program, target)), target)
+    return plan_entries([program], target)[0]
+
+
+def plan_entries(programs: Iterable[Program], target: Target) -> tuple[LaunchPlan, ...]:
+    """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact."""
+    return schedule_entries((fold(pack(program, target)) for program in programs), target)
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:
-    """The launches of a packed Program, in order, and the memory that they work in.
+    """The launches of a packed Program, in order, and the memory that they work in; raises what
+    :func:`schedule_entries` does."""
+    return schedule_entries([program], target)[0]
 
-    Raises UnsupportedError for one that needs more than MAX_MEMORY, MAX_WORK or MAX_KERNELS."""
-    placement = _place(program)
+
+def schedule_entries(programs: Iterable[Program], target: Target) -> tuple[LaunchPlan, ...]:
+    """The launches of packed Programs of one network, and the memory that they work in; weights and state are common.
+
+    Raises UnsupportedError for one that needs more than MAX_MEMORY, MAX_WORK or MAX_KERNELS, and for variables that
+    depend on the shapes of the inputs."""
+    storage = Storage()
+    drafts = [_schedule(program, target, storage) for program in programs]
+    weights, state_init = storage.image()
+    return tuple(
+        replace(draft, weights=weights, state_size=storage.state_size, state_init=state_init) for draft in drafts
+    )
+
+
+def _schedule(program: Program, target: Target, storage: Storage) -> LaunchPlan:
+    """The launches of one Program; what they keep is added to ``storage``."""
+    placement = _place(program, storage)
     steps: list[Step] = []
     hazards = _Hazards()
     total = 0
@@ -70,9 +91,7 @@ def schedule(program: Program, target: Target) -> LaunchPlan:
         if hazards.meet(call, placement):
             steps.append(Barrier())
         steps.append(Launch(choice.spec, pointers, choice.geometry, choice.units, work < SERIAL_WORK, call))
-    return LaunchPlan(
-        tuple(steps), placement.weights, placement.arena, placement.state, placement.state_init, total >= PARALLEL_WORK
-    )
+    return LaunchPlan(tuple(steps), np.empty(0, np.uint8), placement.arena, 0, 0, total >= PARALLEL_WORK)
 
 
 def _pointers(choice: Choice, placement: _Placement) -> tuple[Pointer, ...]:
@@ -88,10 +107,7 @@ class _Placement:
     """Where every buffer lies."""
 
     places: dict[str, Pointer]
-    weights: np.ndarray
     arena: int
-    state: int
-    state_init: int
 
     def pointer(self, view: View) -> Pointer:
         base = self.places[view.buffer.name]
@@ -105,29 +121,18 @@ class _Placement:
         return base.space, base.index, base.offset + low * size, base.offset + high * size
 
 
-def _place(program: Program) -> _Placement:
-    buffers = program.buffers()
+def _place(program: Program, storage: Storage) -> _Placement:
     places = {b.name: Pointer(Space.INPUT, 0, k) for k, b in enumerate(program.input_buffers)}
     places |= {b.name: Pointer(Space.OUTPUT, 0, k) for k, b in enumerate(program.output_buffers)}
-    constants = [b for b in buffers.values() if b.role is Role.CONST]
-    states = [b for b in buffers.values() if b.role is Role.STATE]
-    state_size, weights_size = 0, 0
-    for b in constants:
-        places[b.name] = Pointer(Space.WEIGHTS, weights_size)
-        weights_size += _aligned(b.bytes)
-    state_init = weights_size
-    for b in states:
-        places[b.name] = Pointer(Space.STATE, state_size)
-        state_size += _aligned(b.bytes)
+    for b in program.buffers().values():
+        if b.role is Role.CONST:
+            places[b.name] = Pointer(Space.WEIGHTS, storage.constant(program.constants[b.name]))
+    states = {b.name: program.states[b.name] for b in program.buffers().values() if b.role is Role.STATE}
+    places |= {name: Pointer(Space.STATE, offset) for name, offset in storage.states(states).items()}
     temps, arena = place_temporaries(program)
-    _check_memory(program, weights_size + state_size + arena)
-    weights = np.zeros(weights_size + state_size, np.uint8)
-    for b in constants:
-        _write(weights, places[b.name].offset, program.constants[b.name])
-    for b in states:
-        _write(weights, state_init + places[b.name].offset, program.states[b.name])
+    _check_memory(program, storage.weights_size + storage.state_size + arena)
     places |= {name: Pointer(Space.ARENA, offset) for name, offset in temps.items()}
-    return _Placement(places, weights, arena, state_size, state_init)
+    return _Placement(places, arena)
 
 
 def _check_memory(program: Program, own: int) -> None:
@@ -141,15 +146,6 @@ def _check_memory(program: Program, own: int) -> None:
     message = f"the network needs {total} bytes of memory, {largest.bytes} of them for {largest.name!r}"
     origin = writers[largest.name].origin if largest.name in writers else Origin()
     raise UnsupportedError(f"{message}; at most {MAX_MEMORY} are supported").at(origin.location)
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
-
-
-def _write(memory: np.ndarray, offset: int, values: np.ndarray) -> None:
-    data = values.reshape(-1).view(np.uint8)
-    memory[offset : offset + data.size] = data
 
 
 def place_temporaries(program: Program) -> tuple[dict[str, int], int]:
@@ -172,7 +168,7 @@ def place_temporaries(program: Program) -> tuple[dict[str, int], int]:
     placed: list[tuple[int, int, int, int]] = []
     offsets: dict[str, int] = {}
     for b in sorted(buffers.values(), key=lambda b: (-b.bytes, first[b.name])):
-        size, offset = _aligned(b.bytes), 0
+        size, offset = aligned_size(b.bytes), 0
         for start, end, low, high in placed:
             if start >= offset + size:
                 break
@@ -199,7 +195,7 @@ def _placed_in_time(lives: list[tuple[int, int, Buffer]]) -> tuple[dict[str, int
             if end in starts:
                 end = _take_gap(gaps, starts, ends, end)[1]
             _add_gap(gaps, starts, ends, start, end)
-        size = _aligned(b.bytes)
+        size = aligned_size(b.bytes)
         k = bisect_left(gaps, (size, -1))
         if k < len(gaps):
             start, end = _take_gap(gaps, starts, ends, gaps[k][1])

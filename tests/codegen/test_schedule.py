@@ -8,6 +8,7 @@ import pytest
 
 from nnefc.codegen import schedule
 from nnefc.codegen.spec import Space
+from nnefc.codegen.storage import ALIGNMENT
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.expr import arg, call
@@ -56,7 +57,7 @@ def test_buffers_alive_at_once_do_not_overlap(seed: int, many: int, monkeypatch:
     found = lives(program)
     assert offsets.keys() == found.keys()
     for name, (first, last, count) in found.items():
-        assert offsets[name] % schedule.ALIGNMENT == 0 and offsets[name] + count <= size
+        assert offsets[name] % ALIGNMENT == 0 and offsets[name] + count <= size
         for other, (begin, end, width) in found.items():
             if other != name and first <= end and begin <= last:
                 assert offsets[name] + count <= offsets[other] or offsets[other] + width <= offsets[name]

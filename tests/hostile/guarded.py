@@ -77,17 +77,17 @@ class Region:
 def planned(graph: Graph, target: Target) -> tuple[Program, LaunchPlan]:
     """The plan of a graph and the Program that it is of, as packed and folded for the target."""
     packed: list[Program] = []
-    original = schedule.schedule
+    original = schedule.schedule_entries
 
-    def keep(program: Program, target: Target) -> LaunchPlan:
-        packed.append(program)
-        return original(program, target)
+    def keep(programs: Iterable[Program], target: Target) -> tuple[LaunchPlan, ...]:
+        packed.extend(programs)
+        return original(packed, target)
 
-    schedule.schedule = keep
+    schedule.schedule_entries = keep
     try:
         plan = schedule.plan(pipeline.run(graph), target)
     finally:
-        schedule.schedule = original
+        schedule.schedule_entries = original
     return packed[0], plan
 
 
@@ -96,9 +96,9 @@ def replanned(program: Program, target: Target, region: Region) -> LaunchPlan:
     ports = {b.name: Pointer(Space.INPUT, 0, k) for k, b in enumerate(program.input_buffers)}
     ports |= {b.name: Pointer(Space.OUTPUT, 0, k) for k, b in enumerate(program.output_buffers)}
     places = {name: ports.get(name, Pointer(Space.ARENA, offset)) for name, offset in region.offsets.items()}
-    placement = schedule._Placement(places, np.zeros(0, np.uint8), 0, 0, 0)
+    placement = schedule._Placement(places, 0)
     original = schedule._place
-    schedule._place = lambda program: placement
+    schedule._place = lambda program, storage: placement
     try:
         return replace(schedule.schedule(program, target), parallel=False)
     finally:
