@@ -1,8 +1,11 @@
 """The native side of threads: a barrier for the driver, and a pool of workers that a Python caller shares work with.
 
 The module is LLVM IR text. A word that threads wait on has a neighbour that counts who sleeps on it, so that waking
-costs a system call only if somebody does. Whoever waits spins for at most some 20 microseconds, then blocks on a futex.
-How to pause and how to block is all that differs between systems: one row of SYSTEMS each.
+costs a system call only if somebody does. Whoever waits spins for a while, then blocks on a futex. A worker without
+work spins for some 20 microseconds. A thread in a call waits for partners that are computing, so at a barrier it spins
+ten times as long; where that was in vain (more threads than free CPUs, a long serial kernel), half as long the next
+time, and twice as long again once it was not. How to pause and how to block is all that differs between systems: one
+row of SYSTEMS each.
 """
 
 from __future__ import annotations
@@ -16,6 +19,12 @@ from nnefc.errors import UnsupportedError
 
 SYNC_BYTES = 192
 """Bytes of ``nnefc_sync``: the error word, then the barrier's words on cache lines of their own."""
+
+PATIENCE = 10
+"""How much longer a thread spins at a barrier than one that has no work."""
+
+DOUBT = 6
+"""How often at most the time spent spinning at a barrier is halved."""
 
 POOL_SLOT_BYTES = 128
 """Bytes of a pool per thread: slot 0 is the pool's head, slot ``t`` the mailbox of worker ``t``."""
@@ -32,7 +41,7 @@ class System:
 
 
 SYSTEMS = {
-    "x86_64": System(202, "call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()", 400),
+    "x86_64": System(202, "call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()", 800),
     "aarch64": System(98, "call void @llvm.aarch64.isb(i32 15)", "declare void @llvm.aarch64.isb(i32)", 1000),
     "riscv64": System(98, "fence acquire", "", 4000),
 }
@@ -41,10 +50,12 @@ SYSTEMS = {
 _POOL = Template("""
 $declare
 declare i64 @syscall(i64, ...)
+declare i32 @llvm.usub.sat.i32(i32, i32)
+declare i32 @llvm.umin.i32(i32, i32)
 declare i32 @${name}_run(ptr, i32, i32)
 
-; Returns when *word is no longer value. sleepers counts the threads blocked on word.
-define internal void @wait_while(ptr %word, ptr %sleepers, i32 %value) noinline nounwind {
+; Returns when *word is no longer value, and whether spinning was enough. sleepers counts the threads blocked on word.
+define internal i1 @wait_while(ptr %word, ptr %sleepers, i32 %value, i32 %spins) noinline nounwind {
 entry:
   %expected = zext i32 %value to i64
   br label %spin
@@ -52,12 +63,14 @@ spin:
   %n = phi i32 [ 0, %entry ], [ %n.next, %pause ]
   %now = load atomic i32, ptr %word acquire, align 4
   %same = icmp eq i32 %now, %value
-  br i1 %same, label %pause, label %done
+  br i1 %same, label %pause, label %spun
 pause:
   $pause
   %n.next = add i32 %n, 1
-  %more = icmp ult i32 %n.next, $spins
+  %more = icmp ult i32 %n.next, %spins
   br i1 %more, label %spin, label %block
+spun:
+  ret i1 true
 block:
   %up = atomicrmw add ptr %sleepers, i32 1 seq_cst
   %wait = call i64 (i64, ...) @syscall(i64 $futex, ptr %word, i64 128, i64 %expected, ptr null, ptr null, i64 0)
@@ -66,7 +79,7 @@ block:
   %still = icmp eq i32 %after, %value
   br i1 %still, label %block, label %done
 done:
-  ret void
+  ret i1 false
 }
 
 ; Sets *word to value and wakes who sleeps on it.
@@ -82,7 +95,8 @@ done:
   ret void
 }
 
-; The barrier of n threads; nothing to do for one. sync: generation at 64, its sleepers at 68, threads arrived at 128.
+; The barrier of n threads; nothing to do for one. sync: generation at 64, its sleepers at 68, how often the time to
+; spin is halved at 72, threads arrived at 128.
 define hidden void @${name}_barrier(ptr %sync, i32 %n) noinline nounwind {
   %several = icmp sgt i32 %n, 1
   br i1 %several, label %arrive, label %done
@@ -103,7 +117,18 @@ release:
   call void @post(ptr %generation.p, ptr %sleepers, i32 %next)
   ret void
 wait:
-  call void @wait_while(ptr %generation.p, ptr %sleepers, i32 %generation)
+  %doubt.p = getelementptr i8, ptr %sync, i64 72
+  %doubt = load atomic i32, ptr %doubt.p monotonic, align 4
+  %spins = lshr i32 $patience, %doubt
+  %enough = call i1 @wait_while(ptr %generation.p, ptr %sleepers, i32 %generation, i32 %spins)
+  %less = call i32 @llvm.usub.sat.i32(i32 %doubt, i32 1)
+  %sum = add i32 %doubt, 1
+  %more = call i32 @llvm.umin.i32(i32 %sum, i32 $doubt)
+  %new = select i1 %enough, i32 %less, i32 %more
+  %settled = icmp eq i32 %new, %doubt
+  br i1 %settled, label %done, label %learn
+learn:
+  store atomic i32 %new, ptr %doubt.p monotonic, align 4
   ret void
 }
 
@@ -121,7 +146,7 @@ entry:
   %call.p = getelementptr i8, ptr %pool, i64 8
   br label %next
 next:
-  call void @wait_while(ptr %state.p, ptr %sleepers, i32 0)
+  %found = call i1 @wait_while(ptr %state.p, ptr %sleepers, i32 0, i32 $spins)
   %state = load atomic i32, ptr %state.p acquire, align 4
   %stop = icmp eq i32 %state, 2
   br i1 %stop, label %done, label %work
@@ -174,7 +199,7 @@ join:
   %join.at = mul i64 %j, $slot
   %join.state = getelementptr i8, ptr %pool, i64 %join.at
   %join.sleepers = getelementptr i8, ptr %join.state, i64 4
-  call void @wait_while(ptr %join.state, ptr %join.sleepers, i32 1)
+  %joined = call i1 @wait_while(ptr %join.state, ptr %join.sleepers, i32 1, i32 $patience)
   %j.next = add i64 %j, 1
   %join.more = icmp ult i64 %j.next, %end
   br i1 %join.more, label %join, label %leave
@@ -218,7 +243,7 @@ def pool_text(name: str, target: Target) -> str:
     if system is None:
         raise UnsupportedError(f"no threads for {target.triple}: they need 64-bit Linux on {', '.join(SYSTEMS)}")
     rows = {"pause": system.pause, "declare": system.declare, "spins": system.spins, "futex": system.futex}
-    return _POOL.substitute(rows, name=name, slot=POOL_SLOT_BYTES)
+    return _POOL.substitute(rows, name=name, slot=POOL_SLOT_BYTES, patience=system.spins * PATIENCE, doubt=DOUBT)
 
 
 def pool_symbols(name: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_models import counter, picky, ring
+from toy_models import counter, picky, ring, waiting
 
 from nnefc.codegen.artefact import Artefact, load_artefact, write_package
 from nnefc.runtime import Model
@@ -72,6 +72,28 @@ def test_oversubscribed_on_a_busy_machine(artefact: Artefact) -> None:
     model = load_artefact(artefact, threads=4)
     with busy_machine():
         check(model, 1, calls=100)
+
+
+def test_many_more_threads_than_cores_do_not_spin_the_time_away() -> None:
+    """Spinning at each of the barriers for as long as on a free machine would take seconds a call."""
+    model = load_artefact(ring("crowd", N, 400), threads=64)
+    x = np.arange(N, dtype=np.float32)
+    times = []
+    for _ in range(4):
+        start = time.monotonic()
+        np.testing.assert_array_equal(model(x), np.roll(x, -400))
+        times.append(time.monotonic() - start)
+    assert min(times) < 1.2
+
+
+def test_a_wait_for_a_long_serial_kernel_blocks() -> None:
+    model = load_artefact(waiting(n := 10_000_000), threads=2)
+    x = np.ones(n, np.float32)
+    model(x)
+    cpu, start = time.process_time(), time.monotonic()
+    for _ in range(5):
+        model(x)
+    assert time.process_time() - cpu < 1.6 * (time.monotonic() - start)
 
 
 def test_workers_sleep_between_calls(artefact: Artefact) -> None:

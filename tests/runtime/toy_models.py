@@ -167,6 +167,17 @@ def ring(name: str = "ring", n: int = 1000, rounds: int = 20) -> Artefact:
     return artefact_of(name, plan_of(steps, weights_of(), arena_size=2 * size), {"x": (n,)}, {"y": (n,)})
 
 
+def waiting(n: int, name: str = "waiting") -> Artefact:
+    """y = x + 2, the second 1 by one thread, for which the others wait at the barrier."""
+    w = Pointer(Space.WEIGHTS)
+    steps: list[Launch | Barrier] = [
+        Launch(ADD, (x_in(), w, y_out()), (1,), n),
+        Barrier(),
+        Launch(ADD, (y_out(), w, y_out()), (1,), n, serial=True),
+    ]
+    return artefact_of(name, plan_of(steps, weights_of(1.0)), {"x": (n,)}, {"y": (n,)})
+
+
 def counter(name: str = "counter", n: int = 64) -> Artefact:
     """A variable s, at first 10; y = s + x[0] (x is its own weight); then s = s + 1."""
     state, w = Pointer(Space.STATE), Pointer(Space.WEIGHTS)
