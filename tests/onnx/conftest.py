@@ -19,3 +19,9 @@ def guarded() -> Iterator:
     process = Guarded()
     yield process
     process.close()
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where packages are downloaded to, once each."""
+    return tmp_path_factory.mktemp("packages")

