@@ -78,16 +78,11 @@ def expm1_reduced(v: Vec, r: Value) -> Value:
     return v.fma(v.mul(r, r), horner(v, r, EXP[v.format.name]), r)
 
 
-def exp_clamped(v: Vec, x: Value) -> Value:
-    """exp(x) where ``x`` lies within EXP_RANGE or is NaN."""
-    r, _, i = reduce_exp(v, x)
-    return scale(v, v.add(expm1_reduced(v, r), v.const(1.0)), i)
-
-
 def exp(v: Vec, x: Value) -> Value:
     """e**x."""
     low, high = EXP_RANGE[v.format.name]
-    return exp_clamped(v, at_least(v, at_most(v, x, high), low))
+    r, _, i = reduce_exp(v, at_least(v, at_most(v, x, high), low))
+    return scale(v, v.add(expm1_reduced(v, r), v.const(1.0)), i)
 
 
 def expm1(v: Vec, x: Value) -> Value:

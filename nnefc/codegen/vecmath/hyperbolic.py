@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from nnefc.codegen.vecmath.common import at_least, at_most, flip, power_of_two, sign_of
+from nnefc.codegen.vecmath.common import LN2, at_least, at_most, flip, horner, power_of_two, sign_of
 from nnefc.codegen.vecmath.exp_log import (
     EXP_RANGE,
-    exp_clamped,
+    LN2_PARTS,
     expm1_parts,
     expm1_reduced,
     log1p_plus,
@@ -15,13 +15,35 @@ from nnefc.codegen.vecmath.exp_log import (
 )
 from nnefc.codegen.vecmath.provider import Value, Vec
 
+COTH = {
+    "f32": (0.16666618, -0.002766002),
+    "f64": (
+        0.16666666666666552,
+        -0.0027777777776676377,
+        6.61375624529366e-05,
+        -1.6533832390701093e-06,
+        4.135882153940705e-08,
+    ),
+}
+"""(r * coth(r / 2) - 2) / r**2 in z = r**2 on |r| <= ln(2) / 2."""
+
 
 def sigmoid(v: Vec, x: Value) -> Value:
-    """1 / (1 + e**-x), also where that is subnormal."""
-    low, _ = EXP_RANGE[v.format.name]
-    e = exp_clamped(v, at_least(v, v.neg(v.abs(x)), low))
-    one = v.const(1.0)
-    return v.div(v.select(v.lt(x, v.const(0.0)), e, one), v.add(one, e))
+    """1 / (1 + e**-x), as n / (n + d) with n / d = e**x.
+
+    x = k * ln(2) + r, n = 2**k * (c + r) and d = c - r with c = r * coth(r / 2), both scaled so that n is normal also
+    where the result is not. The low bits of the float ``t`` are k and the scale."""
+    high, low = LN2_PARTS[v.format.name]
+    least, shift = EXP_RANGE[v.format.name][0], v.format.fraction + 2
+    x = at_least(v, at_most(v, x, 0.75 * (v.format.precision + 2)), least)
+    offset = v.const(v.format.magic + shift)
+    t = v.fma(x, v.const(float(1 / LN2)), offset)
+    k = v.sub(t, offset)
+    r = v.fma(k, v.const(-low), v.fma(k, v.const(-high), x))
+    z = v.mul(r, r)
+    c = v.fma(z, horner(v, z, COTH[v.format.name]), v.const(2.0))
+    n = v.from_bits(v.iadd(v.bits(v.add(c, r)), v.ishl(v.bits(t), v.iconst(v.format.fraction))))
+    return v.div(n, v.fma(v.sub(c, r), v.const(2.0**shift), n))
 
 
 def tanh(v: Vec, x: Value) -> Value:
