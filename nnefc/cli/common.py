@@ -100,6 +100,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def positive_seconds(text: str) -> float:
+    """A time of more than nothing and at most an hour."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
+    return seconds
+
+
 def is_compiled(path: str | os.PathLike[str]) -> bool:
     """Whether ``path`` is a folder that ``nnefc compile`` wrote."""
     return (Path(path) / "manifest.json").is_file()
@@ -157,10 +168,14 @@ def signature(values: Iterable[Any]) -> list[dict[str, Any]]:
     return [{"name": v.name, "dtype": str(v.type.dtype), "shape": list(v.type.shape)} for v in values]
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as aligned columns, the first row being their titles."""
+def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Rows as aligned columns, the first row being their titles; the columns ``right`` are aligned to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    sides = [str.rjust if i in right else str.ljust for i in range(len(widths))]
+    lines = [
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 

@@ -1,0 +1,189 @@
+"""A profile as a picture: the roofline (Williams, Waterman and Patterson, 2009), as SVG and on a page of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+from nnefc.tools.profile import Kernel, Profile
+
+WIDTH, HEIGHT = 960, 600
+LEFT, RIGHT, TOP, BOTTOM = 76, 28, 64, 64
+COLOURS = ("#1f6fb4", "#d1601f", "#2f8f4e", "#8450a8", "#b3344f", "#7a5c2e", "#4a7d8c", "#8c8c2b", "#555555")
+SMALLEST, LARGEST = 3.5, 22.0
+"""Radii of the points: their areas go by share of time."""
+_STYLE = "font-family: system-ui, 'DejaVu Sans', sans-serif; font-size: 13px; fill: #222"
+
+
+class _Scale:
+    """From numbers to places along an axis, by logarithm; both ends are powers of ten."""
+
+    def __init__(self, low: float, high: float, start: float, end: float):
+        self.first, self.last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        self.last = max(self.last, self.first + 1)
+        self.start, self.end = start, end
+
+    def __call__(self, value: float) -> float:
+        part = (math.log10(value) - self.first) / (self.last - self.first)
+        return self.start + part * (self.end - self.start)
+
+    def decades(self) -> range:
+        return range(self.first, self.last + 1)
+
+    @property
+    def least(self) -> float:
+        return float(10.0**self.first)
+
+    @property
+    def most(self) -> float:
+        return float(10.0**self.last)
+
+
+def colours(profile: Profile) -> dict[str, str]:
+    """A colour for each family of kernels, those that take most time first."""
+    time: dict[str, float] = {}
+    for kernel in profile.kernels:
+        time[kernel.family] = time.get(kernel.family, 0.0) + kernel.seconds
+    ranked = sorted(time, key=lambda f: -time[f])
+    return {f: COLOURS[min(i, len(COLOURS) - 1)] for i, f in enumerate(ranked)}
+
+
+def svg(profile: Profile) -> str:
+    """The roofline plot. What computes nothing has no place on it and is counted below."""
+    shown = [(i, k) for i, k in enumerate(profile.kernels) if k.cost.flops and k.seconds > 0]
+    peaks = profile.peaks
+    ridges = [peaks.gflops / level.bandwidth for level in peaks.levels]
+    across = [k.intensity for _, k in shown] + ridges
+    up = [k.gflops for _, k in shown] + [peaks.gflops * 1.5]
+    x = _Scale(min(across) / 1.3, max(across) * 3, LEFT, WIDTH - RIGHT)
+    y = _Scale(max(min(up) / 1.3, peaks.gflops * 1e-5), max(up), HEIGHT - BOTTOM, TOP)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" style="{_STYLE}">',
+        f"<title>Roofline of {escape(profile.name)}</title>",
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
+        _text(LEFT, 26, f"{profile.name}: {profile.seconds * 1e3:.3g} ms a call", size=17),
+        _text(LEFT, 46, f"{profile.machine['cpu']}, {_threads(peaks.threads)}; areas go by share of time", "#666"),
+        *_axes(x, y),
+        *_roofs(profile, x, y),
+        *(_point(i, k, profile, x, y) for i, k in sorted(shown, key=lambda pair: -pair[1].seconds)),
+        *_legend(profile, len(profile.kernels) - len(shown)),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _threads(count: int) -> str:
+    return f"{count} threads" if count > 1 else "1 thread"
+
+
+def _text(
+    x: float, y: float, text: str, fill: str = "#222", anchor: str = "start", size: int = 13, more: str = ""
+) -> str:
+    at = f'x="{x:.1f}" y="{y:.1f}"'
+    style = f'fill="{fill}" text-anchor="{anchor}" font-size="{size}"'
+    return f"<text {at} {style} {more}>{escape(text)}</text>"
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
+
+
+def _axes(x: _Scale, y: _Scale) -> Iterator[str]:
+    """Lines at every power of ten, fainter ones in between, and what the axes mean."""
+    bottom, top = y.start, y.end
+    for scale, vertical in ((x, True), (y, False)):
+        for decade in scale.decades():
+            for n in range(1, 10) if decade < scale.last else (1,):
+                at = scale(n * 10.0**decade)
+                style = f'stroke="{"#ccc" if n == 1 else "#eee"}"'
+                ends = (at, bottom, at, top) if vertical else (x.start, at, x.end, at)
+                yield _line(*ends, style)
+            label = f"{10.0**decade:g}"
+            at = scale(10.0**decade)
+            yield (
+                _text(at, bottom + 20, label, anchor="middle")
+                if vertical
+                else _text(x.start - 8, at + 4, label, anchor="end")
+            )
+    yield _text((x.start + x.end) / 2, HEIGHT - 18, "arithmetic intensity, FLOP per byte", anchor="middle", size=14)
+    middle = (bottom + top) / 2
+    turn = f'transform="rotate(-90 20 {middle:.1f})"'
+    yield _text(20, middle, "performance, GFLOP/s", anchor="middle", size=14, more=turn)
+
+
+def _roofs(profile: Profile, x: _Scale, y: _Scale) -> Iterator[str]:
+    """A slope for each level of memory, up to its ridge, and the flat roof of the arithmetic."""
+    peak, dashes = profile.peaks.gflops, ("", "7 4", "3 3", "10 3 2 3")
+    ridges = []
+    for level, dash in zip(profile.peaks.levels, dashes, strict=False):
+        ridge = peak / level.bandwidth
+        ridges.append(ridge)
+        start = max(x.least, y.least / level.bandwidth)
+        low = (x(start), y(start * level.bandwidth))
+        high = (x(ridge), y(peak))
+        yield _line(*low, *high, f'stroke="#333" stroke-width="1.6" stroke-dasharray="{dash}"')
+        yield (
+            f'<circle cx="{high[0]:.1f}" cy="{high[1]:.1f}" r="3" fill="#333"><title>ridge of {level.name}: '
+            f"{ridge:.3g} FLOP per byte</title></circle>"
+        )
+        angle = math.degrees(math.atan2(high[1] - low[1], high[0] - low[0]))
+        yield _text(
+            *low,
+            f"{level.name} {level.bandwidth:.0f} GB/s",
+            "#333",
+            size=12,
+            more=f'dx="10" dy="-5" transform="rotate({angle:.1f} {low[0]:.1f} {low[1]:.1f})"',
+        )
+    flat = y(peak)
+    yield _line(x(min(ridges)), flat, x.end, flat, 'stroke="#333" stroke-width="1.6"')
+    yield _text(x.end - 4, flat - 7, f"peak {peak:.0f} GFLOP/s", "#333", "end", 12)
+
+
+def _point(index: int, kernel: Kernel, profile: Profile, x: _Scale, y: _Scale) -> str:
+    share = kernel.seconds / profile.kernel_seconds
+    radius = max(SMALLEST, LARGEST * math.sqrt(min(1.0, share / 0.25)))
+    said = (
+        f"{kernel.title}\n{kernel.kernel}, {list(kernel.shape)}\n{kernel.seconds * 1e6:.1f} us, {share:.1%} of the time"
+        f"\n{kernel.gflops:.1f} GFLOP/s, {kernel.bandwidth:.1f} GB/s, {kernel.intensity:.3g} FLOP per byte"
+        f"\n{kernel.limit / kernel.seconds:.0%} of what is possible"
+    )
+    place = f'cx="{x(kernel.intensity):.1f}" cy="{y(max(kernel.gflops, y.least)):.1f}" r="{radius:.1f}"'
+    colour = colours(profile)[kernel.family]
+    style = f'fill="{colour}" fill-opacity="0.45" stroke="{colour}"'
+    return f'<circle class="kernel" data-kernel="{index}" {place} {style}><title>{escape(said)}</title></circle>'
+
+
+def _legend(profile: Profile, silent: int) -> Iterator[str]:
+    at = HEIGHT - BOTTOM - 14
+    right = WIDTH - RIGHT - 150
+    entries = list(colours(profile).items())
+    if silent:
+        yield _text(right - 14, at, f"{silent} without arithmetic: not shown", "#666", size=12)
+        at -= 20
+    for family, colour in reversed(entries):
+        share = sum(k.seconds for k in profile.kernels if k.family == family) / profile.kernel_seconds
+        yield f'<circle cx="{right - 8}" cy="{at - 4}" r="6" fill="{colour}" fill-opacity="0.6" stroke="{colour}"/>'
+        yield _text(right + 4, at, f"{family} {share:.1%}")
+        at -= 20
+
+
+def page(profile: Profile) -> str:
+    """A self-contained HTML page: the plot, the table of all kernels, sorted by a click, and what was measured on."""
+    record: dict[str, Any] = profile.record()
+    template = Template((resources.files("nnefc.tools") / "profile.html").read_text())
+    data = json.dumps(record).replace("</", "<\\/")
+    facts = " · ".join(
+        [
+            f"{profile.seconds * 1e3:.4g} ms a call (median of {profile.runs})",
+            f"{len(profile.kernels)} kernels, {profile.kernel_seconds * 1e3:.4g} ms",
+            _threads(profile.peaks.threads),
+            *(str(v) for v in profile.machine.values()),
+            *(f"{k} {v}" for k, v in profile.versions.items()),
+        ]
+    )
+    return template.substitute(title=escape(profile.name), facts=escape(facts), svg=svg(profile), data=data)
