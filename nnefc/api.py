@@ -106,7 +106,8 @@ class _ForeignModel(Model):
     """A model for another machine, or for instructions that this one lacks."""
 
     def __init__(self, artefact: Artefact, why: UnsupportedError):
-        self.name, self.inputs, self.outputs = artefact.name, artefact.inputs, artefact.outputs
+        self.name, self.entries = artefact.name, artefact.entries
+        self.inputs, self.outputs = artefact.entries[0].inputs, artefact.entries[0].outputs
         self._artefact, self._why = artefact, why
 
     def __call__(self, *arrays: np.ndarray, out: Any = None, **named: np.ndarray) -> Any:
@@ -157,7 +158,7 @@ def compile(
     with bar("compiling kernels") as report:
         kernels = compile_kernels(launches.specs(), cpu, progress=report)
     ports = [[(p.name, TensorType(p.dtype, p.shape)) for p in side] for side in (program.inputs, program.outputs)]
-    artefact = assemble(program.name, launches, kernels, ports[0], ports[1], cpu)
+    artefact = assemble(program.name, [(launches, ports[0], ports[1])], kernels, cpu)
     try:
         cpu.check_host()
     except UnsupportedError as error:

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
@@ -23,7 +23,7 @@ from nnefc.codegen.spec import KernelSpec, Launch, LaunchPlan
 from nnefc.codegen.target import Target
 from nnefc.errors import InvalidModelError, Location, UnsupportedError
 from nnefc.ir.types import TensorType
-from nnefc.runtime import Code, Model, PackageError, PlatformError, Port, manifest, package
+from nnefc.runtime import Code, Entry, Model, PackageError, PlatformError, Port, manifest, package
 from nnefc.runtime.memory import ALIGNMENT, aligned
 
 _T = TypeVar("_T")
@@ -39,7 +39,7 @@ _INIT = Template('''\
 
 $ports
 
-``model`` has the rest: ``model.inputs``, ``model.outputs``, ``model.reset()``, ``model.threads``.
+``model`` has the rest: ``model.inputs``, ``model.outputs``, $more``model.reset()``, ``model.threads``.
 """
 
 import os
@@ -59,16 +59,16 @@ sys.modules[__name__].__class__ = _Callable
 ''')
 
 
-@dataclass(frozen=True, eq=False)
-class Artefact:
-    """A compiled model, ready to be loaded or written: its plan, the kernels by instance, and its ports."""
+Ports = Iterable[tuple[str, TensorType]]
 
-    name: str
+
+@dataclass(frozen=True, eq=False)
+class PlannedEntry:
+    """A plan, and the ports that its INPUT and OUTPUT spaces are, in order."""
+
     plan: LaunchPlan
-    kernels: Mapping[KernelSpec, KernelObject]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    target: Target
 
     @property
     def max_threads(self) -> int:
@@ -78,31 +78,85 @@ class Artefact:
         units = (s.units for s in self.plan.steps if isinstance(s, Launch) and not s.serial)
         return min(MAX_THREADS, max(units, default=1))
 
+    @property
+    def entry(self) -> Entry:
+        """What the run-time knows of it."""
+        return Entry(self.inputs, self.outputs, self.plan.arena_size, self.max_threads)
+
+
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """A compiled model, ready to be loaded or written: a plan for each set of input shapes, over the same weights and
+    state, and the kernels by instance."""
+
+    name: str
+    planned: tuple[PlannedEntry, ...]
+    kernels: Mapping[KernelSpec, KernelObject]
+    target: Target
+
+    @property
+    def plan(self) -> LaunchPlan:
+        """The first entry's; the weights and the state are those of all."""
+        return self.planned[0].plan
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What the run-time knows of the entries."""
+        return tuple(planned.entry for planned in self.planned)
+
+    @property
+    def max_threads(self) -> int:
+        """How many threads can share the work."""
+        return max(planned.max_threads for planned in self.planned)
+
     def objects(self, name: str) -> list[bytes]:
         """All object files of the model, its functions being called ``name_run`` and so on; kernels first."""
-        parallel = self.max_threads > 1
-        plan = replace(self.plan, parallel=parallel)
-        symbols = {spec: self.kernels[spec].symbol for spec in plan.specs()}
-        kernels = {self.kernels[spec].symbol: self.kernels[spec].object for spec in plan.specs()}
-        pool = [emit_pool(name, self.target)] if parallel else []
-        return [*kernels.values(), emit_driver(plan, symbols, name, self.target), *pool]
+        plans = [replace(planned.plan, parallel=planned.max_threads > 1) for planned in self.planned]
+        used = {spec: self.kernels[spec] for plan in plans for spec in plan.specs()}
+        symbols = {spec: kernel.symbol for spec, kernel in used.items()}
+        kernels = {kernel.symbol: kernel.object for kernel in used.values()}
+        pool = [emit_pool(name, self.target)] if self.max_threads > 1 else []
+        return [*kernels.values(), emit_driver(plans, symbols, name, self.target), *pool]
 
 
 def assemble(
     name: str,
-    plan: LaunchPlan,
+    entries: Iterable[tuple[LaunchPlan, Ports, Ports]],
     kernels: Mapping[KernelSpec, KernelObject],
-    inputs: Iterable[tuple[str, TensorType]],
-    outputs: Iterable[tuple[str, TensorType]],
     target: Target,
 ) -> Artefact:
-    """The artefact of a plan whose INPUT and OUTPUT spaces are the given tensors, in order."""
-    if plan.weights.ctypes.data % ALIGNMENT:
-        weights = aligned(plan.weights.nbytes)
-        weights[:] = plan.weights
-        plan = replace(plan, weights=weights)
-    ports = [tuple(_port(name, type_) for name, type_ in side) for side in (inputs, outputs)]
-    return Artefact(name, plan, kernels, ports[0], ports[1], target)
+    """The artefact of plans over the same weights and state, each with the tensors that its INPUT and OUTPUT spaces
+    are, in order.
+
+    Raises UnsupportedError unless all entries have inputs and outputs of the same names and element types, and
+    ValueError if two have inputs of the same shapes.
+    """
+    planned = [PlannedEntry(plan, _ports(inputs), _ports(outputs)) for plan, inputs, outputs in entries]
+    _check_entries(planned)
+    weights = planned[0].plan.weights
+    if weights.ctypes.data % ALIGNMENT:
+        copy = aligned(weights.nbytes)
+        copy[:] = weights
+        planned = [replace(p, plan=replace(p.plan, weights=copy)) for p in planned]
+    return Artefact(name, tuple(planned), kernels, target)
+
+
+def _check_entries(planned: Sequence[PlannedEntry]) -> None:
+    first = planned[0]
+    seen = set()
+    for p in planned:
+        for ours, others, what in ((p.inputs, first.inputs, "inputs"), (p.outputs, first.outputs, "outputs")):
+            kinds = [[f"{port.name}: {port.dtype}" for port in side] for side in (others, ours)]
+            if kinds[0] != kinds[1]:
+                both = " and ".join(f"({', '.join(kind)})" for kind in kinds)
+                raise UnsupportedError(f"the {what} of two sets of shapes differ in more than shapes: {both}")
+        if p.entry.shapes in seen:
+            raise ValueError(f"two sets of shapes give the inputs the same shapes: {', '.join(map(str, p.inputs))}")
+        seen.add(p.entry.shapes)
+
+
+def _ports(side: Ports) -> tuple[Port, ...]:
+    return tuple(_port(name, type_) for name, type_ in side)
 
 
 def _port(name: str, type_: TensorType) -> Port:
@@ -118,18 +172,8 @@ def load_artefact(artefact: Artefact, threads: int | None = None, kind: type[Mod
     name = artefact.name if artefact.name.isidentifier() and artefact.name.isascii() else "model"
     handle = load_objects(artefact.objects(name))
     plan = artefact.plan
-    code = Code(
-        name,
-        artefact.inputs,
-        artefact.outputs,
-        plan.weights,
-        plan.arena_size,
-        plan.state_size,
-        plan.state_init,
-        artefact.max_threads,
-        handle.address,
-        handle,
-    )
+    entries = artefact.entries
+    code = Code(name, entries, plan.weights, plan.state_size, plan.state_init, handle.address, handle)
     return kind(code, threads)
 
 
@@ -196,12 +240,12 @@ def _write_files(artefact: Artefact, name: str, directory: Path) -> None:
     symbols = [f"{name}_run", *(pool_symbols(name) if artefact.max_threads > 1 else ())]
     link_shared(artefact.objects(name), library, target, symbols)
     plan.weights.tofile(directory / "weights.bin")
-    header = header_text(name, plan, artefact.inputs, artefact.outputs, target, artefact.max_threads)
+    header = header_text(name, plan, artefact.entries, target)
     (directory / f"{name}.h").write_text(header)
     (directory / "__init__.py").write_text(_init_text(artefact, name))
     _copy_runtime(directory / "_runtime")
     files = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
-    content = _manifest_content(artefact, name) | {"files": {f: _entry(directory / f) for f in files}}
+    content = _manifest_content(artefact, name) | {"files": {f: _file_content(directory / f) for f in files}}
     (directory / manifest.FILE).write_bytes(manifest.encode(content))
 
 
@@ -212,19 +256,21 @@ def _copy_runtime(directory: Path) -> None:
 
 
 def _init_text(artefact: Artefact, name: str) -> str:
-    ports = [f"    {role} {plain(str(p.name))}: {p.dtype}{list(p.shape)}" for role, p in _roles(artefact)]
+    first, several = artefact.entries[0], len(artefact.entries) > 1
     return _INIT.substitute(
         name=name,
         version=_version("nnefc"),
         cpu=artefact.target,
-        arguments=", ".join(f"x{i}" if i else "x" for i in range(len(artefact.inputs))),
-        results=", ".join(f"y{i}" if i else "y" for i in range(len(artefact.outputs))),
-        ports="\n".join(ports),
+        arguments=", ".join(f"x{i}" if i else "x" for i in range(len(first.inputs))),
+        results=", ".join(f"y{i}" if i else "y" for i in range(len(first.outputs))),
+        ports="\n\n".join(map(_ports_text, artefact.entries)),
+        more="``model.entries``, " if several else "",
     )
 
 
-def _roles(artefact: Artefact) -> list[tuple[str, Port]]:
-    return [("input", p) for p in artefact.inputs] + [("output", p) for p in artefact.outputs]
+def _ports_text(entry: Entry) -> str:
+    ports = [("input", p) for p in entry.inputs] + [("output", p) for p in entry.outputs]
+    return "\n".join(f"    {role} {plain(str(p.name))}: {p.dtype}{list(p.shape)}" for role, p in ports)
 
 
 def _manifest_content(artefact: Artefact, name: str) -> dict[str, object]:
@@ -232,8 +278,7 @@ def _manifest_content(artefact: Artefact, name: str) -> dict[str, object]:
     return {
         "format": manifest.FORMAT,
         "name": name,
-        "inputs": [_port_content(p) for p in artefact.inputs],
-        "outputs": [_port_content(p) for p in artefact.outputs],
+        "entries": [_entry_content(e) for e in artefact.entries],
         "target": {
             "triple": target.triple,
             "machine": target.arch,
@@ -241,9 +286,17 @@ def _manifest_content(artefact: Artefact, name: str) -> dict[str, object]:
             "features": list(target.features),
             "cpu_flags": list(target.cpu_flags),
         },
-        "memory": {"arena": plan.arena_size, "state": plan.state_size, "state_init": plan.state_init},
-        "max_threads": artefact.max_threads,
+        "state": {"size": plan.state_size, "init": plan.state_init},
         "versions": {tool: _version(tool) for tool in ("nnefc", "numba", "llvmlite")},
+    }
+
+
+def _entry_content(entry: Entry) -> dict[str, object]:
+    return {
+        "inputs": [_port_content(p) for p in entry.inputs],
+        "outputs": [_port_content(p) for p in entry.outputs],
+        "arena": entry.arena_size,
+        "max_threads": entry.max_threads,
     }
 
 
@@ -251,7 +304,7 @@ def _port_content(port: Port) -> dict[str, object]:
     return {"name": port.name, "dtype": port.dtype.name, "shape": list(port.shape)}
 
 
-def _entry(path: Path) -> dict[str, object]:
+def _file_content(path: Path) -> dict[str, object]:
     data = path.read_bytes()
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 

@@ -1,8 +1,10 @@
-"""The driver of a model: one function that every thread runs, which calls the kernels of a plan in order."""
+"""The driver of a model: one function that every thread runs, which calls the kernels of a plan in order.
+
+A model has a plan for each set of input shapes; the call says which of these entries it is of."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from llvmlite import ir
 
@@ -10,41 +12,46 @@ from nnefc.codegen.objectfile import emit_object
 from nnefc.codegen.spec import KernelSpec, Launch, LaunchPlan, Pointer, Space, Step, Tick
 from nnefc.codegen.target import Target
 
-CALL_SIZE = 56
-"""Bytes of ``nnefc_call``: its size, then inputs, outputs, weights, state, arena and sync."""
+CALL_SIZE = 64
+"""Bytes of ``nnefc_call``: its size, then inputs, outputs, weights, state, arena, sync and entry."""
 
 GROUP = 128
 """Steps in one function: LLVM takes more than twice as long for a function of twice the length."""
 
 BAD_CALL = -1
-"""What ``NAME_run`` returns, having done nothing, for a call smaller than CALL_SIZE."""
+"""What ``NAME_run`` returns, having done nothing, for a call smaller than CALL_SIZE or of an entry that is none."""
 
 _I32, _I64, _PTR = ir.IntType(32), ir.IntType(64), ir.PointerType()
 _FIELDS = {Space.INPUT: 1, Space.OUTPUT: 2, Space.WEIGHTS: 3, Space.STATE: 4, Space.ARENA: 5}
-_SYNC = 6
-_CALL = ir.LiteralStructType([_I64, *[_PTR] * 6])
+_SYNC, _ENTRY = 6, 7
+_CALL = ir.LiteralStructType([_I64, *[_PTR] * 6, _I64])
 
 
-def emit_driver(plan: LaunchPlan, symbols: Mapping[KernelSpec, str], name: str, target: Target) -> bytes:
+def emit_driver(plans: Sequence[LaunchPlan], symbols: Mapping[KernelSpec, str], name: str, target: Target) -> bytes:
     """The object file of :func:`driver_text`."""
-    return emit_object(driver_text(plan, symbols, name), target, level=1)
+    return emit_object(driver_text(plans, symbols, name), target, level=1)
 
 
-def driver_text(plan: LaunchPlan, symbols: Mapping[KernelSpec, str], name: str) -> str:
-    """LLVM IR of ``int32_t NAME_run(const nnefc_call *call, int32_t tid, int32_t nthreads)``.
+def driver_text(plans: Sequence[LaunchPlan], symbols: Mapping[KernelSpec, str], name: str) -> str:
+    """LLVM IR of ``int32_t NAME_run(const nnefc_call *call, int32_t tid, int32_t nthreads)``; plan k is entry k.
 
-    Undefined in it are the kernels, ``symbols`` by instance, and ``NAME_barrier`` if ``plan.parallel``: otherwise
-    thread 0 does everything. It returns 0, the error code that a kernel stored, or BAD_CALL.
+    Undefined in it are the kernels, ``symbols`` by instance, and ``NAME_barrier`` if a plan is ``parallel``: in the
+    others thread 0 does everything. It returns 0, the error code that a kernel stored, or BAD_CALL.
     """
-    module = _Module(name, symbols, plan.parallel)
-    groups = [plan.steps[i : i + GROUP] for i in range(0, len(plan.steps), GROUP)]
-    functions = [_Group(module, f"{name}_steps_{i}", steps).function for i, steps in enumerate(groups)]
-    _build_run(module, f"{name}_run", functions)
+    module = _Module(name, symbols, any(plan.parallel for plan in plans))
+    run = _Run(module, f"{name}_run", len(plans))
+    for entry, plan in enumerate(plans):
+        barrier = module.barrier if plan.parallel else None
+        groups = [plan.steps[i : i + GROUP] for i in range(0, len(plan.steps), GROUP)]
+        names = (f"{name}_steps_{entry}_{i}" for i in range(len(groups)))
+        run.entry(
+            entry, [_Group(module, n, steps, barrier).function for n, steps in zip(names, groups, strict=True)], barrier
+        )
     return str(module.ir)
 
 
 class _Module:
-    """What the functions of a driver share: the kernels, the barrier (None: one thread only), tables of geometry."""
+    """What the functions of a driver share: kernels, the barrier (None: no plan has threads), tables of geometry."""
 
     def __init__(self, name: str, symbols: Mapping[KernelSpec, str], parallel: bool):
         self.ir = ir.Module(name=name)
@@ -86,34 +93,49 @@ def _field(builder: ir.IRBuilder, call: ir.Value, index: int, type_: ir.Type) ->
     return builder.load(at, typ=type_)
 
 
-def _build_run(module: _Module, name: str, groups: list[ir.Function]) -> None:
-    """``NAME_run``: check the call's size, find the error word (a local one for a thread that is alone), run all."""
-    run = ir.Function(module.ir, ir.FunctionType(_I32, [_PTR, _I32, _I32]), name)
-    call, tid, threads = run.args
-    b = ir.IRBuilder(run.append_basic_block("entry"))
-    local = b.alloca(_I32, name="error.local")
-    b.store(_I32(0), local)
-    with b.if_then(b.icmp_unsigned("<", _field(b, call, 0, _I64), _I64(CALL_SIZE)), likely=False):
+class _Run:
+    """``NAME_run``: checks the call, then runs the entry that it is of."""
+
+    def __init__(self, module: _Module, name: str, entries: int):
+        run = ir.Function(module.ir, ir.FunctionType(_I32, [_PTR, _I32, _I32]), name)
+        self.call, self.tid, self.threads = run.args
+        self.builder = b = ir.IRBuilder(run.append_basic_block("begin"))
+        self.local = b.alloca(_I32, name="error.local")
+        b.store(_I32(0), self.local)
+        with b.if_then(b.icmp_unsigned("<", _field(b, self.call, 0, _I64), _I64(CALL_SIZE)), likely=False):
+            b.ret(_I32(BAD_CALL))
+        self.sync = _field(b, self.call, _SYNC, _PTR)
+        unknown = run.append_basic_block("unknown")
+        self.entries = b.switch(_field(b, self.call, _ENTRY, _I64), unknown)
+        self.blocks = [run.append_basic_block(f"entry.{k}") for k in range(entries)]
+        b.position_at_end(unknown)
         b.ret(_I32(BAD_CALL))
-    sync = _field(b, call, _SYNC, _PTR)
-    if module.barrier is None:
-        with b.if_then(b.icmp_signed("!=", tid, _I32(0)), likely=False):
-            b.ret(_I32(0))
-        error: ir.Value = local
-    else:
-        error = b.select(b.icmp_signed(">", threads, _I32(1)), sync, local)
-    for group in groups:
-        b.call(group, [call, tid, threads, sync, error])
-    if module.barrier is not None:
-        b.call(module.barrier, [sync, threads])
-    b.ret(b.load(error, typ=_I32))
+
+    def entry(self, number: int, groups: list[ir.Function], barrier: ir.Function | None) -> None:
+        """Find the error word of an entry (a local one for a thread that is alone) and run its groups of steps."""
+        b = self.builder
+        self.entries.add_case(_I64(number), self.blocks[number])
+        b.position_at_end(self.blocks[number])
+        if barrier is None:
+            with b.if_then(b.icmp_signed("!=", self.tid, _I32(0)), likely=False):
+                b.ret(_I32(0))
+            error: ir.Value = self.local
+        else:
+            error = b.select(b.icmp_signed(">", self.threads, _I32(1)), self.sync, self.local)
+        for group in groups:
+            b.call(group, [self.call, self.tid, self.threads, self.sync, error])
+        if barrier is not None:
+            b.call(barrier, [self.sync, self.threads])
+        b.ret(b.load(error, typ=_I32))
 
 
 class _Group:
-    """One function of consecutive steps. Bases are loaded before them; all else is computed where it is used."""
+    """One function of consecutive steps. Bases are loaded before them; all else is computed where it is used.
 
-    def __init__(self, module: _Module, name: str, steps: tuple[Step, ...]):
-        self.module = module
+    Without a barrier, thread 0 does everything."""
+
+    def __init__(self, module: _Module, name: str, steps: tuple[Step, ...], barrier: ir.Function | None):
+        self.module, self.barrier = module, barrier
         self.bases: dict[tuple[Space, int], ir.Value] = {}
         self.function = ir.Function(module.ir, ir.FunctionType(ir.VoidType(), [_PTR, _I32, _I32, _PTR, _PTR]), name)
         self.function.linkage = "internal"
@@ -131,8 +153,8 @@ class _Group:
                 self._launch(step)
             elif isinstance(step, Tick):
                 self._tick(step)
-            elif module.barrier is not None:
-                self.builder.call(module.barrier, [self.sync, self.threads])
+            elif barrier is not None:
+                self.builder.call(barrier, [self.sync, self.threads])
         self.builder.ret_void()
 
     def _launch(self, launch: Launch) -> None:
@@ -140,7 +162,7 @@ class _Group:
         b, all_units = self.builder, (_I64(0), _I64(launch.units))
         if launch.units <= 0:
             return
-        if self.module.barrier is None:
+        if self.barrier is None:
             self._call_kernel(launch, *all_units)
         elif launch.serial or launch.units == 1:
             with b.if_then(self.first):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nnefc.codegen.artefact import Artefact
+from nnefc.codegen.artefact import Artefact, PlannedEntry
 from nnefc.codegen.spec import Barrier, Launch, LaunchPlan, Pointer, Space, Step, Tick
 from nnefc.codegen.target import Target
 from nnefc.runtime import Port
@@ -44,9 +44,14 @@ def launches(plan: LaunchPlan) -> tuple[Launch, ...]:
 
 
 def with_ticks(artefact: Artefact) -> Artefact:
-    """The artefact with one output more, the last: the ticks before its first launch and after each."""
-    taken = {port.name for port in artefact.inputs + artefact.outputs}
+    """The artefact with one output more, the last: the ticks before the first launch of an entry and after each."""
+    first = artefact.planned[0]
+    taken = {port.name for port in first.inputs + first.outputs}
     name = next(n for n in ("ticks", *(f"ticks_{i}" for i in range(len(taken) + 1))) if n not in taken)
-    port = Port(name, np.dtype(np.int64), (len(launches(artefact.plan)) + 1,))
-    plan = ticking(artefact.plan, len(artefact.outputs), artefact.target)
-    return replace(artefact, plan=plan, outputs=(*artefact.outputs, port))
+    return replace(artefact, planned=tuple(_ticking_entry(p, name, artefact.target) for p in artefact.planned))
+
+
+def _ticking_entry(planned: PlannedEntry, name: str, target: Target) -> PlannedEntry:
+    port = Port(name, np.dtype(np.int64), (len(launches(planned.plan)) + 1,))
+    plan = ticking(planned.plan, len(planned.outputs), target)
+    return replace(planned, plan=plan, outputs=(*planned.outputs, port))

@@ -3,7 +3,8 @@
 A compiled package carries a copy of this folder, so nothing here may import nnefc.
 """
 
-from .model import Code, Model, Port
+from .memory import Entry, Port
+from .model import Code, Model
 from .package import PackageError, PlatformError, load, verify
 
-__all__ = ["Code", "Model", "PackageError", "PlatformError", "Port", "load", "verify"]
+__all__ = ["Code", "Entry", "Model", "PackageError", "PlatformError", "Port", "load", "verify"]

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .memory import Port
+from .memory import Entry, Port
 
-FORMAT = 1
+FORMAT = 2
 """The version of the package format that this code writes and reads."""
 
 FILE = "manifest.json"
@@ -39,7 +39,7 @@ class PlatformError(PackageError):
     """A compiled package is whole, but made for another system or CPU."""
 
 
-class Entry(NamedTuple):
+class File(NamedTuple):
     """A file of a package: its size in bytes and its SHA-256 in hexadecimal."""
 
     size: int
@@ -50,16 +50,13 @@ class Manifest(NamedTuple):
     """What manifest.json says; sizes are in bytes and fields are as in ``Code``."""
 
     name: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    entries: tuple[Entry, ...]
     machine: str
     cpu: str
     cpu_flags: tuple[str, ...]
-    arena_size: int
     state_size: int
     state_init: int
-    max_threads: int
-    files: dict[str, Entry]
+    files: dict[str, File]
 
 
 def encode(content: dict[str, Any]) -> bytes:
@@ -100,28 +97,40 @@ def read(directory: str) -> Manifest:
 
 
 def _manifest(content: dict[str, Any]) -> Manifest:
-    target, memory = content["target"], content["memory"]
+    target, state = content["target"], content["state"]
     manifest = Manifest(
         name=_matching(content["name"], r"[A-Za-z_][A-Za-z0-9_]*"),
-        inputs=tuple(_port(p) for p in content["inputs"]),
-        outputs=tuple(_port(p) for p in content["outputs"]),
+        entries=tuple(_entry(e) for e in content["entries"]),
         machine=_matching(target["machine"], r"[a-z0-9_]+"),
         cpu=_matching(target["cpu"], r"[\w.+-]+"),
         cpu_flags=tuple(_matching(flag, r"[a-z0-9_.]+") for flag in target["cpu_flags"]),
-        arena_size=_size(memory["arena"]),
-        state_size=_size(memory["state"]),
-        state_init=_size(memory["state_init"]),
-        max_threads=_size(content["max_threads"]),
-        files={_path(name): _entry(entry) for name, entry in content["files"].items()},
+        state_size=_size(state["size"]),
+        state_init=_size(state["init"]),
+        files={_path(name): _file(entry) for name, entry in content["files"].items()},
     )
-    if not manifest.outputs:
-        raise ValueError("it names no output")
+    _check_entries(manifest.entries)
     for name in ("weights.bin", f"{manifest.name}.so"):
         if name not in manifest.files:
             raise ValueError(f"it lists no {name}")
     if manifest.state_init + manifest.state_size > manifest.files["weights.bin"].size:
         raise ValueError("the initial state lies outside weights.bin")
     return manifest
+
+
+def _check_entries(entries: tuple[Entry, ...]) -> None:
+    """Raises ValueError unless there are entries of the same ports, each of other input shapes."""
+    if not entries:
+        raise ValueError("it lists no entry")
+    if not entries[0].outputs:
+        raise ValueError("it names no output")
+    if len({(_kinds(entry.inputs), _kinds(entry.outputs)) for entry in entries}) > 1:
+        raise ValueError("its entries differ in more than shapes")
+    if len({entry.shapes for entry in entries}) != len(entries):
+        raise ValueError("two entries take the same shapes")
+
+
+def _kinds(ports: tuple[Port, ...]) -> tuple[tuple[str, np.dtype[Any]], ...]:
+    return tuple((port.name, port.dtype) for port in ports)
 
 
 def _matching(value: Any, pattern: str) -> str:
@@ -141,8 +150,13 @@ def _size(value: Any) -> int:
     return value
 
 
+def _file(value: Any) -> File:
+    return File(_size(value["size"]), _matching(value["sha256"], r"[0-9a-f]{64}"))
+
+
 def _entry(value: Any) -> Entry:
-    return Entry(_size(value["size"]), _matching(value["sha256"], r"[0-9a-f]{64}"))
+    inputs, outputs = (tuple(_port(p) for p in value[side]) for side in ("inputs", "outputs"))
+    return Entry(inputs, outputs, _size(value["arena"]), _size(value["max_threads"]))
 
 
 def _element_type(name: str) -> np.dtype[Any]:

@@ -36,11 +36,33 @@ class Port(NamedTuple):
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
+class Entry(NamedTuple):
+    """A set of shapes that a model was compiled for, the bytes of its arena, and how many threads can share its work.
+
+    The entries of a model have inputs and outputs of the same names and element types.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    arena_size: int
+    max_threads: int
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the inputs, by which an entry is known."""
+        return tuple(port.shape for port in self.inputs)
+
+    def __str__(self) -> str:
+        return " -> ".join(f"({', '.join(map(str, side))})" for side in (self.inputs, self.outputs))
+
+
 class Call(ctypes.Structure):
     """``nnefc_call``: what ``NAME_run`` works on. A bare pointer array stands for inputs and for outputs."""
 
-    _fields_ = [("size", ctypes.c_uint64)] + [
-        (name, ctypes.c_void_p) for name in ("inputs", "outputs", "weights", "state", "arena", "sync")
+    _fields_ = [
+        ("size", ctypes.c_uint64),
+        *((name, ctypes.c_void_p) for name in ("inputs", "outputs", "weights", "state", "arena", "sync")),
+        ("entry", ctypes.c_uint64),
     ]
 
 
@@ -151,13 +173,14 @@ def checked(value: object, port: Port, role: str) -> np.ndarray:
 class Slot:
     """Everything that one call needs for itself; a model keeps finished ones for its next calls."""
 
-    __slots__ = ("_memory", "address", "inputs", "outputs")
+    __slots__ = ("_memory", "address", "inputs", "max_threads", "outputs")
 
-    def __init__(self, inputs: tuple[Port, ...], outputs: tuple[Port, ...], weights: int, state: int, arena_size: int):
-        arena, sync = aligned(arena_size), aligned(SYNC_BYTES)
+    def __init__(self, entry: Entry, number: int, weights: int, state: int):
+        """``number`` is that of the entry in its model; ``weights`` and ``state`` are addresses."""
+        arena, sync = aligned(entry.arena_size), aligned(SYNC_BYTES)
         sync[:] = 0
-        sources = (ctypes.c_void_p * max(1, len(inputs)))()
-        results = (ctypes.c_void_p * max(1, len(outputs)))()
+        sources = (ctypes.c_void_p * max(1, len(entry.inputs)))()
+        results = (ctypes.c_void_p * max(1, len(entry.outputs)))()
         call = Call(
             ctypes.sizeof(Call),
             ctypes.addressof(sources),
@@ -166,8 +189,10 @@ class Slot:
             state,
             _address(arena),
             _address(sync),
+            number,
         )
-        self.inputs = [Operand(port, sources, i) for i, port in enumerate(inputs)]
-        self.outputs = [Operand(port, results, i) for i, port in enumerate(outputs)]
+        self.inputs = [Operand(port, sources, i) for i, port in enumerate(entry.inputs)]
+        self.outputs = [Operand(port, results, i) for i, port in enumerate(entry.outputs)]
+        self.max_threads = entry.max_threads
         self.address = ctypes.addressof(call)
         self._memory = call, arena, sync

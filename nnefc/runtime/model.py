@@ -10,12 +10,12 @@ import os
 import re
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .memory import ALIGNMENT, Operand, Port, Slot, aligned, checked, overlap, require_memory
+from .memory import ALIGNMENT, Entry, Operand, Port, Slot, aligned, checked, overlap, require_memory
 from .pool import Pool, available_cpus
 
 ERRORS = {1: "an index, read from an index tensor, is out of range"}
@@ -25,46 +25,63 @@ _RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.
 _CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)
 _EXIT_WAIT = 1.0
 _IDLE_SLOTS = 8
+_LISTED_ENTRIES = 16
 
 
 class Code(NamedTuple):
     """A compiled model: its machine code, its constants and the memory that it asks for (sizes in bytes).
 
     ``weights`` is uint8 and begins at a multiple of ALIGNMENT; the initial state is its ``state_size`` bytes from
-    ``state_init`` on. ``address`` gives a symbol's address, which holds as long as ``owner`` lives. ``max_threads`` is
-    how many threads can share the work.
+    ``state_init`` on. ``address`` gives a symbol's address, which holds as long as ``owner`` lives.
     """
 
     name: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    entries: tuple[Entry, ...]
     weights: np.ndarray
-    arena_size: int
     state_size: int
     state_init: int
-    max_threads: int
     address: Callable[[str], int]
     owner: object
+
+    @property
+    def max_threads(self) -> int:
+        """How many threads can share the work."""
+        return max(entry.max_threads for entry in self.entries)
+
+
+class _Calls:
+    """The calls of one entry: the memory of those that are finished waits for the next."""
+
+    __slots__ = ("entry", "idle", "number")
+
+    def __init__(self, entry: Entry, number: int):
+        self.entry, self.number = entry, number
+        self.idle: list[Slot] = []
 
 
 class Model:
     """A compiled model. ``model(x)``, ``model(name=x)`` and ``model(x, out=y)`` run it.
 
     One output gives an array, several a named tuple. Several Python threads may call a model at once; where it keeps
-    state, their calls take turns. The results are the same for any number of threads.
+    state, their calls take turns. The results are the same for any number of threads. ``entries`` are the sets of
+    shapes that it was compiled for, of which a call takes the one that its inputs have; ``inputs`` and ``outputs`` are
+    those of the first.
     """
 
     def __init__(self, code: Code, threads: int | None = None):
         """``threads`` is how many a call may use at most; by default as many as CPUs are available."""
         self._code = code
         self.name = code.name
-        self.inputs = code.inputs
-        self.outputs = code.outputs
+        self.entries = code.entries
+        self.inputs = code.entries[0].inputs
+        self.outputs = code.entries[0].outputs
         self._run = _RUN(code.address(f"{code.name}_run"))
         self._call = _CALL(code.address(f"{code.name}_call")) if code.max_threads > 1 else None
         self._state = aligned(code.state_size)
-        self._idle: list[Slot] = []
-        self._result = _result_type(code.name, code.outputs) if len(code.outputs) > 1 else None
+        calls = {entry.shapes: _Calls(entry, k) for k, entry in enumerate(code.entries)}
+        self._calls = calls[self.entries[0].shapes] if len(calls) == 1 else None
+        self._by_shapes = calls
+        self._result = _result_type(code.name, self.outputs) if len(self.outputs) > 1 else None
         self._renew_locks()
         self._pool: Pool | None = None
         self._closer: weakref.finalize[Any, Model] | None = None
@@ -77,23 +94,24 @@ class Model:
 
         ``out`` is an array to write a single output to, or a dict of arrays by output name; those arrays are returned.
         They must be C-contiguous, aligned and writable, and overlap neither inputs nor each other. Raises TypeError or
-        ValueError for wrong arguments before anything runs, and ValueError for data that the model cannot work on, such
-        as an index out of range (the state is then what the run made of it: ``reset`` it), and MemoryError if a call
-        takes more memory than the system has.
+        ValueError for wrong arguments (among them inputs of shapes that no entry has) before anything runs, and
+        ValueError for data that the model cannot work on, such as an index out of range (the state is then what the run
+        made of it: ``reset`` it), and MemoryError if a call takes more memory than the system has.
         """
         if named or len(arrays) != len(self.inputs):
             arrays = self._bind(arrays, named)
+        calls = self._calls or self._calls_of(arrays)
         try:
-            slot = self._idle.pop()
+            slot = calls.idle.pop()
         except IndexError:
-            slot = self._new_slot()
+            slot = self._new_slot(calls)
         try:
             held = [operand.load(array) for operand, array in zip(slot.inputs, arrays, strict=True)]
             if out is None:
                 targets = [operand.prepare(None) for operand in slot.outputs]
             else:
                 targets = self._targets(slot.outputs, out, arrays)
-            status = self._launch(slot.address)
+            status = self._launch(slot)
             if status:
                 raise ValueError(f"{self.name}: {ERRORS.get(status, f'native code reports error {status}')}")
             del held
@@ -101,12 +119,11 @@ class Model:
                 return slot.outputs[0].store(targets[0])
             return self._result(*[operand.store(y) for operand, y in zip(slot.outputs, targets, strict=True)])
         finally:
-            if len(self._idle) < _IDLE_SLOTS:
-                self._idle.append(slot)
+            if len(calls.idle) < _IDLE_SLOTS:
+                calls.idle.append(slot)
 
     def __repr__(self) -> str:
-        ports = (", ".join(map(str, side)) for side in (self.inputs, self.outputs))
-        return f"<model {self.name}({') -> ('.join(ports)})>"
+        return f"<model {self.name}{' or '.join(map(str, self.entries))}>"
 
     def reset(self) -> None:
         """Give the variables that the model updates their initial values again."""
@@ -130,17 +147,17 @@ class Model:
         if old is not None:
             old.close(_EXIT_WAIT)
 
-    def _launch(self, call: int) -> int:
+    def _launch(self, slot: Slot) -> int:
         if not self._code.state_size:
-            return self._launch_now(call)
+            return self._launch_now(slot)
         with self._turn:
-            return self._launch_now(call)
+            return self._launch_now(slot)
 
-    def _launch_now(self, call: int) -> int:
-        if self._threads == 1 or self._call is None:
-            return self._run(call, 0, 1)
+    def _launch_now(self, slot: Slot) -> int:
+        if self._threads == 1 or slot.max_threads == 1 or self._call is None:
+            return self._run(slot.address, 0, 1)
         pool = self._pool or self._start_pool()
-        return self._call(pool.address, call, pool.threads)
+        return self._call(pool.address, slot.address, min(pool.threads, slot.max_threads))
 
     def _start_pool(self) -> Pool:
         with self._starting:
@@ -176,17 +193,40 @@ class Model:
         if torn:
             self.reset()
 
-    def require_memory(self) -> None:
-        """Raise MemoryError if a call, with its inputs and outputs, takes more memory than the system has."""
-        ports = sum(port.nbytes for port in self.inputs + self.outputs)
-        require_memory(self._code.arena_size + ports, f"a call of {self.name}")
+    def require_memory(self, entry: int = 0) -> None:
+        """Raise MemoryError if a call of an entry, with its inputs and outputs, takes more memory than the system
+        has."""
+        found = self.entries[entry]
+        ports = sum(port.nbytes for port in found.inputs + found.outputs)
+        require_memory(found.arena_size + ports, f"a call of {self.name}")
 
-    def _new_slot(self) -> Slot:
-        code = self._code
-        require_memory(code.arena_size + sum(port.nbytes for port in self.outputs), f"a call of {self.name}")
-        weights = code.weights.ctypes.data
+    def _new_slot(self, calls: _Calls) -> Slot:
+        entry = calls.entry
+        require_memory(entry.arena_size + sum(port.nbytes for port in entry.outputs), f"a call of {self.name}")
+        weights = self._code.weights.ctypes.data
         assert weights % ALIGNMENT == 0
-        return Slot(self.inputs, self.outputs, weights, self._state.ctypes.data, code.arena_size)
+        return Slot(entry, calls.number, weights, self._state.ctypes.data)
+
+    def _calls_of(self, arrays: tuple[Any, ...]) -> _Calls:
+        """Those of the entry that inputs of these shapes belong to."""
+        try:
+            return self._by_shapes[tuple([x.shape for x in arrays])]
+        except (AttributeError, KeyError, TypeError):
+            raise self._unknown_shapes(arrays) from None
+
+    def _unknown_shapes(self, arrays: tuple[Any, ...]) -> Exception:
+        """A TypeError if one of the inputs is no array, else a ValueError that lists the entries."""
+        for port, array in zip(self.inputs, arrays, strict=True):
+            if not isinstance(array, (np.ndarray, np.generic)):
+                return TypeError(f"input {port.name!r} must be a NumPy array, not {type(array).__name__}")
+        names = [port.name for port in self.inputs]
+        given = [tuple(array.shape) for array in arrays]
+        known = [_shapes_text(names, entry.shapes) for entry in self.entries[:_LISTED_ENTRIES]]
+        more = len(self.entries) - len(known)
+        listed = "; ".join([*known, f"and {more} more"] if more else known)
+        return ValueError(
+            f"{self.name} was not compiled for inputs of the shapes {_shapes_text(names, given)}; it takes {listed}"
+        )
 
     def _bind(self, arrays: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """All inputs in order. Raises TypeError for too many, unknown, repeated or missing ones."""
@@ -223,6 +263,10 @@ class Model:
                 _check_target(array, operand.port, taken)
                 taken.append((operand.port.name, array))
         return [operand.prepare(out.get(operand.port.name)) for operand in operands]
+
+
+def _shapes_text(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
 
 
 def _check_target(array: Any, port: Port, taken: list[tuple[str, np.ndarray]]) -> None:

@@ -52,18 +52,7 @@ def load(directory: str, threads: int | None = None, kind: type[Model] = Model) 
         assert value is not None
         return value
 
-    code = Code(
-        manifest.name,
-        manifest.inputs,
-        manifest.outputs,
-        weights,
-        manifest.arena_size,
-        manifest.state_size,
-        manifest.state_init,
-        manifest.max_threads,
-        address,
-        handle,
-    )
+    code = Code(manifest.name, manifest.entries, weights, manifest.state_size, manifest.state_init, address, handle)
     return kind(code, threads)
 
 

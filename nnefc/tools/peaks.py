@@ -104,8 +104,8 @@ def _best(work: list[Launch], size: int, target: Target) -> list[float]:
     arena = max(launch.geometry[3] for launch in work) * 4 * threads
     plan = LaunchPlan(tuple(work), data, arena, 0, size, threads > 1)
     kernels = compile_kernels(plan.specs(), target)
-    artefact = with_ticks(assemble("peaks", plan, kernels, [], [("unused", TensorType(DType.F32, (1,)))], target))
-    model = load_artefact(artefact, threads)
+    unused = [("unused", TensorType(DType.F32, (1,)))]
+    model = load_artefact(with_ticks(assemble("peaks", [(plan, [], unused)], kernels, target)), threads)
     best: list[float] = []
     for _ in range(RUNS):
         start = time.perf_counter()

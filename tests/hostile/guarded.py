@@ -121,7 +121,7 @@ class Guarded:
         assert len([s for s in moved.steps if isinstance(s, Launch)]) == len(self.program.calls)
         symbols = {spec: kernels[spec].symbol for spec in moved.specs()}
         objects = {kernels[spec].symbol: kernels[spec].object for spec in moved.specs()}
-        self.handle = load_objects([*objects.values(), emit_driver(moved, symbols, "guarded", target)])
+        self.handle = load_objects([*objects.values(), emit_driver([moved], symbols, "guarded", target)])
         prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
         self.function = prototype(self.handle.address("guarded_run"))
         for b in buffers:

@@ -173,6 +173,6 @@ def compiled(bounds: Sequence[Bound], threads: int = 2) -> list[list[np.ndarray]
     scheduled = plan(pipeline.run(graph), target)
     kernels = compile_kernels(scheduled.specs(), target)
     ports = [[(v.name, v.type) for v in side] for side in (graph.inputs, graph.outputs)]
-    model = load_artefact(assemble("merged", scheduled, kernels, *ports, target), threads=threads)
+    model = load_artefact(assemble("merged", [(scheduled, *ports)], kernels, target), threads=threads)
     results = list(model(**arrays)) if len(graph.outputs) > 1 else [model(**arrays)]
     return [[results.pop(0) for _ in bound.graph.outputs] for bound in bounds]

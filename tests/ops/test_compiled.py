@@ -61,7 +61,7 @@ def run(cases: Sequence[Case]) -> list[list[np.ndarray]]:
     scheduled = plan(pipeline.run(graph), target)
     kernels = compile_kernels(scheduled.specs(), target)
     ports = [[(v.name, v.type) for v in side] for side in (graph.inputs, graph.outputs)]
-    model = load_artefact(assemble("merged", scheduled, kernels, *ports, target), threads=2)
+    model = load_artefact(assemble("merged", [(scheduled, *ports)], kernels, target), threads=2)
     results = list(model(**arrays)) if len(graph.outputs) > 1 else [model(**arrays)]
     return [[results.pop(0) for _ in case.graph().outputs] for case in cases]
 

@@ -51,7 +51,7 @@ def test_layouts_agree_with_the_runtime() -> None:
 def traced(steps: list[Step], threads: int) -> np.ndarray:
     """The (begin, end) that each thread gives each step; -1 where it calls nothing. Threads run in turn, unhindered."""
     target = Target.host()
-    text = driver_text(plan(steps), {ADD: "trace"}, "t")
+    text = driver_text([plan(steps)], {ADD: "trace"}, "t")
     nothing = "define void @t_barrier(ptr %s, i32 %n) {\n ret void\n}\n"
     handle = load_objects([emit_object(part, target, 1) for part in (text, _TRACE, nothing)])
     run = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)(handle.address("t_run"))
@@ -87,7 +87,8 @@ def test_serial_and_empty_launches() -> None:
 
 
 def test_no_threads_no_barrier() -> None:
-    text = driver_text(plan([Launch(ADD, (y_out(),), (), 9), Barrier()], parallel=False), {ADD: "trace"}, "t")
+    serial = plan([Launch(ADD, (y_out(),), (), 9), Barrier()], parallel=False)
+    text = driver_text([serial], {ADD: "trace"}, "t")
     assert "barrier" not in text
     assert undefined_symbols(emit_object(text, Target.host())) == ("trace",)
 
@@ -125,7 +126,7 @@ def test_every_target(triple: str) -> None:
     target = Target.parse(triple)
     launch = Launch(SHIFT, (x_in(), arena(64)), (3, 4), 7)
     steps: list[Step] = [launch, Barrier(), Tick(y_out(), counter(target)), Tick(y_out(), counter(target))]
-    assert undefined_symbols(emit_driver(plan(steps), {SHIFT: "k"}, "m", target)) == ("k", "m_barrier")
+    assert undefined_symbols(emit_driver([plan(steps)], {SHIFT: "k"}, "m", target)) == ("k", "m_barrier")
     assert undefined_symbols(emit_pool("m", target)) == ("m_run", "syscall")
 
 
@@ -154,11 +155,11 @@ def cpu_seconds(action: Callable[[], object]) -> float:
 
 def test_300_launches_emit_well_below_a_second() -> None:
     target, big = Target.host(), big_plan(300)
-    assert min(cpu_seconds(lambda: emit_driver(big, {ADD: "k"}, "m", target)) for _ in range(3)) < 0.7
+    assert min(cpu_seconds(lambda: emit_driver([big], {ADD: "k"}, "m", target)) for _ in range(3)) < 0.7
 
 
 def test_equal_geometry_is_one_table() -> None:
-    text = driver_text(big_plan(70), {ADD: "k"}, "m")
+    text = driver_text([big_plan(70)], {ADD: "k"}, "m")
     assert len(re.findall(r"^@\S+ = private unnamed_addr constant \[12 x i64\]", text, re.MULTILINE)) == 7
 
 

@@ -76,11 +76,11 @@ def test_large_inputs_are_not_copied() -> None:
     model = load_artefact(affine(n=BIG), threads=1)
     x = sample(model)
     model(x)
-    slot = model._idle[-1]
+    slot = model._calls.idle[-1]
     assert slot.inputs[0].pointers[0] == x.ctypes.data
     y = np.empty_like(x)
     model(x, out=y)
-    assert model._idle[-1].outputs[0].pointers[0] == y.ctypes.data
+    assert model._calls.idle[-1].outputs[0].pointers[0] == y.ctypes.data
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,9 @@ def test_import_takes_at_most_30_ms_above_numpy(made: Path) -> None:
 def test_contents(made: Path) -> None:
     assert sorted(p.name for p in made.iterdir() if p.is_file()) == FILES
     content = json.loads((made / "manifest.json").read_text())
-    assert content["inputs"] == [{"name": "x", "dtype": "float32", "shape": [40]}]
+    port = {"dtype": "float32", "shape": [40]}
+    ports = {"inputs": [{"name": "x", **port}], "outputs": [{"name": "y", **port}]}
+    assert content["entries"] == [{**ports, "arena": 0, "max_threads": 40}]
     assert content["target"]["triple"] == Target.host().triple
     assert set(content["versions"]) == {"nnefc", "numba", "llvmlite"}
     assert set(content["files"]) == {p.relative_to(made).as_posix() for p in made.rglob("*.*") if p.is_file()} - {
@@ -115,7 +117,7 @@ def test_bytes_are_reproducible(made: Path, tmp_path: Path) -> None:
 
 def test_only_the_entry_points_are_exported(tmp_path: Path) -> None:
     serial = ring("serial")
-    serial = replace(serial, plan=replace(serial.plan, parallel=False))
+    serial = replace(serial, planned=(replace(serial.planned[0], plan=replace(serial.plan, parallel=False)),))
     for made, functions in ((ring(), ["call", "run", "stop", "worker"]), (serial, ["run"])):
         library = tmp_path / made.name / f"{made.name}.so"
         write_package(made, library.parent)
@@ -152,7 +154,7 @@ def test_without_weights(tmp_path: Path) -> None:
     steps = ring().plan.steps
     plan = plan_of(list(steps), np.zeros(0, np.uint8), arena_size=8000)
     port = TensorType(F32, (1000,))
-    made = assemble("bare", plan, ring().kernels, [("x", port)], [("y", port)], Target.host())
+    made = assemble("bare", [(plan, [("x", port)], [("y", port)])], ring().kernels, Target.host())
     write_package(made, tmp_path / "bare")
     x = np.arange(1000, dtype=np.float32)
     np.testing.assert_array_equal(load_package(tmp_path / "bare")(x), np.roll(x, -20))
@@ -226,6 +228,12 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     (folder / "manifest.json").write_bytes(manifest.encode(content))
 
 
+def with_port(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The first entry with another input."""
+    entry = content["entries"][0]
+    return {**entry, "inputs": [{**entry["inputs"][0], **changes}]}
+
+
 HOSTILE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "name with a path": lambda c: c.update(name="../affine"),
     "name of another type": lambda c: c.update(name=["affine"]),
@@ -235,21 +243,30 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], Any]] = {
     "file hidden": lambda c: c["files"].update({"a/.b": c["files"]["affine.h"]}),
     "no library": lambda c: c["files"].pop("affine.so"),
     "no weights": lambda c: c["files"].pop("weights.bin"),
-    "size negative": lambda c: c["memory"].update(arena=-1),
-    "size huge": lambda c: c["memory"].update(arena=2**60),
-    "size true": lambda c: c["memory"].update(arena=True),
-    "size a float": lambda c: c["memory"].update(state=1.5),
-    "state outside the weights": lambda c: c["memory"].update(state=10**6),
-    "dtype of objects": lambda c: c["inputs"][0].update(dtype="object"),
-    "dtype a list": lambda c: c["inputs"][0].update(dtype=["f4"]),
-    "extent negative": lambda c: c["inputs"][0].update(shape=[-40]),
-    "shape too large": lambda c: c["inputs"][0].update(shape=[2**40, 2**40]),
-    "shape a number": lambda c: c["inputs"][0].update(shape=40),
-    "no outputs": lambda c: c.update(outputs=[]),
+    "size negative": lambda c: c["entries"][0].update(arena=-1),
+    "size huge": lambda c: c["entries"][0].update(arena=2**60),
+    "size true": lambda c: c["entries"][0].update(arena=True),
+    "size a float": lambda c: c["state"].update(size=1.5),
+    "state outside the weights": lambda c: c["state"].update(size=10**6),
+    "dtype of objects": lambda c: c["entries"][0]["inputs"][0].update(dtype="object"),
+    "dtype a list": lambda c: c["entries"][0]["inputs"][0].update(dtype=["f4"]),
+    "extent negative": lambda c: c["entries"][0]["inputs"][0].update(shape=[-40]),
+    "shape too large": lambda c: c["entries"][0]["inputs"][0].update(shape=[2**40, 2**40]),
+    "shape a number": lambda c: c["entries"][0]["inputs"][0].update(shape=40),
+    "no outputs": lambda c: c["entries"][0].update(outputs=[]),
+    "no entries": lambda c: c.update(entries=[]),
+    "entries a number": lambda c: c.update(entries=1),
+    "an entry a text": lambda c: c.update(entries=["x"]),
+    "an entry twice": lambda c: c.update(entries=c["entries"] * 2),
+    "an entry of other names": lambda c: c["entries"].append(with_port(c, name="z", shape=[3])),
+    "an entry of another dtype": lambda c: c["entries"].append(with_port(c, dtype="int8", shape=[3])),
+    "an entry of more inputs": lambda c: c["entries"].append(
+        {**c["entries"][0], "inputs": c["entries"][0]["inputs"] * 2}
+    ),
     "no target": lambda c: c.pop("target"),
     "checksum of another length": lambda c: c["files"]["affine.so"].update(sha256="00"),
     "files a list": lambda c: c.update(files=[1]),
-    "threads a text": lambda c: c.update(max_threads="2"),
+    "threads a text": lambda c: c["entries"][0].update(max_threads="2"),
 }
 
 
@@ -271,7 +288,7 @@ def test_manifest_of_another_kind(copy: Path, text: str) -> None:
 
 def test_another_format_is_named(copy: Path) -> None:
     rewritten(copy, lambda c: c.update(format=99))
-    with pytest.raises(PackageError, match="package format 99; this version reads format 1"):
+    with pytest.raises(PackageError, match="package format 99; this version reads format 2"):
         load(str(copy))
 
 
@@ -395,8 +412,8 @@ def test_hostile_port_names_stay_text(tmp_path: Path) -> None:
 def test_bfloat16_ports_are_bits_without_its_type(tmp_path: Path, before: str, expected: str) -> None:
     made = ring()
     type_ = TensorType(DType.BF16, (3,))
-    ports = [[(p.name, type_) for p in side] for side in (made.inputs, made.outputs)]
-    write_package(assemble("net", made.plan, made.kernels, *ports, Target.host()), tmp_path / "net")
+    ports = [[(p.name, type_) for p in side] for side in (made.entries[0].inputs, made.entries[0].outputs)]
+    write_package(assemble("net", [(made.plan, *ports)], made.kernels, Target.host()), tmp_path / "net")
     done = python(tmp_path, f"{before}import net; print(net.model.inputs[0].dtype)")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{expected}\n", "")
     assert "uint16_t[3]" in (tmp_path / "net" / "net.h").read_text()
@@ -405,6 +422,6 @@ def test_bfloat16_ports_are_bits_without_its_type(tmp_path: Path, before: str, e
 def test_weights_are_aligned(tmp_path: Path) -> None:
     table = np.zeros(129, np.uint8)[1:]
     table[:4] = np.frombuffer(np.float32(2).tobytes(), np.uint8)
-    made = assemble("m", plan_of([], table), {}, [], [("y", TensorType(F32, (1,)))], Target.host())
+    made = assemble("m", [(plan_of([], table), [], [("y", TensorType(F32, (1,)))])], {}, Target.host())
     assert made.plan.weights.ctypes.data % 64 == 0
     np.testing.assert_array_equal(made.plan.weights, table)

@@ -110,7 +110,7 @@ def test_concurrent_callers(artefact: Artefact) -> None:
     model = load_artefact(artefact, threads=2)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda seed: check(model, seed, calls=50), range(16)))
-    assert len(model._idle) <= 8
+    assert len(model._calls.idle) <= 8
 
 
 def test_concurrent_callers_with_state_take_turns() -> None:

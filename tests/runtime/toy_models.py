@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -138,9 +138,16 @@ def artefact_of(
     name: str, plan: LaunchPlan, inputs: dict[str, Any], outputs: dict[str, Any], target: Target | None = None
 ) -> Artefact:
     """Ports are given as name: (dtype, shape) or name: shape, which is f32."""
+    return together(name, [(plan, inputs, outputs)], target)
+
+
+def together(
+    name: str, entries: list[tuple[LaunchPlan, dict[str, Any], dict[str, Any]]], target: Target | None = None
+) -> Artefact:
+    """Several plans over the same weights and state; ports as above."""
     target = target or Target.host()
     kernels: dict[KernelSpec, KernelObject] = {}
-    for spec in plan.specs():
+    for spec in {spec for plan, _, _ in entries for spec in plan.specs()}:
         assert isinstance(spec, IrKernel)
         kernels[spec] = KernelObject(spec.name, emit_object(spec.text.format(name=spec.name), target, 1), ())
 
@@ -148,7 +155,8 @@ def artefact_of(
         pairs = {n: p if p and isinstance(p[0], DType) else (F32, p) for n, p in ports.items()}
         return [(n, TensorType(dtype, tuple(shape))) for n, (dtype, shape) in pairs.items()]
 
-    return assemble(name, plan, kernels, types_of(inputs), types_of(outputs), target)
+    typed = [(plan, types_of(inputs), types_of(outputs)) for plan, inputs, outputs in entries]
+    return assemble(name, typed, kernels, target)
 
 
 def affine(name: str = "affine", n: int = 40, target: Target | None = None) -> Artefact:
@@ -211,3 +219,19 @@ def two_out(name: str = "pair", n: int = 2000, names: tuple[str, str] = ("class"
     ]
     ports = {"x": shape, "z": shape}, dict.fromkeys(names, shape)
     return artefact_of(name, plan_of(steps, weights_of(1.0)), *ports)
+
+
+def rings(name: str = "rings", sizes: tuple[int, ...] = (40, 3000, 7), serial: tuple[int, ...] = (7,)) -> Artefact:
+    """Entries of lengths n: y[i] = x[i + n / 2]; those in ``serial`` have one thread."""
+    entries = []
+    for n in sizes:
+        (planned,) = ring(name, n, n // 2 or 1).planned
+        plan = replace(planned.plan, parallel=n not in serial)
+        entries.append((plan, {"x": (n,)}, {"y": (n,)}))
+    return together(name, entries)
+
+
+def counters(name: str = "counters", sizes: tuple[int, ...] = (1, 2)) -> Artefact:
+    """:func:`counter` for several shapes of x, all over the same variable."""
+    plan = counter().plan
+    return together(name, [(plan, {"x": (n,)}, {"y": (64,)}) for n in sizes])
