@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import math
+
 from nnefc.codegen.choice import Choice, operands_of
 from nnefc.codegen.kernels.contract import ContractKernel
 from nnefc.codegen.nest import Loop, collapsed, flattened, nest, unit_loop, volume, without
 from nnefc.codegen.pack import Panels, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import arg
+
+UNIT_COST = 64
+"""What a work unit costs beside its tiles, in vector multiply-adds."""
+
+
+def tiles_per_unit(tiles: int, outer: int, work: int) -> int:
+    """How many of the ``tiles`` along rows make a unit: what takes the least time summed over 1, 2 and 4 threads.
+
+    There are ``outer`` such rows of tiles; a tile takes ``work`` vector multiply-adds."""
+
+    def cost(each: int) -> int:
+        units = math.ceil(tiles / each) * outer
+        divided = sum(math.ceil(units / n) * n * (each * work + UNIT_COST) for n in (2, 4))
+        return divided + outer * tiles * work + units * UNIT_COST
+
+    return min({math.ceil(tiles / parts) for parts in range(1, min(tiles, 64) + 1)}, key=lambda n: (cost(n), -n))
 
 
 def select_contract(call: Panels, target: Target) -> Choice:
@@ -23,12 +41,16 @@ def select_contract(call: Panels, target: Target) -> Choice:
     axis = plain.groups
     panel = Loop(call.w.shape[axis], (0, call.w.strides[axis], *(s * tile.width for s in lane.strides[2:])))
     panel = Loop(panel.extent, panel.strides) if panel.extent > 1 else unit_loop(count)
-    outer = [Loop(p.extent, (*p.strides, 0)) for p in collapsed(groups)]
+    outer = [Loop(p.extent, (*p.strides, 0, 0)) for p in collapsed(groups)]
     if panel.extent > 1:
-        outer.append(Loop(panel.extent, (*panel.strides, tile.width)))
-    outer += [Loop(p.extent, (*p.strides, 0)) for p in without(pixels, k)]
+        outer.append(Loop(panel.extent, (*panel.strides, tile.width, 0)))
+    outer += [Loop(p.extent, (*p.strides, 0, 0)) for p in without(pixels, k)]
     reduced = reduced_loops(call) or (Loop(1, (0,)),)
     inner, above = reduced[-1], reduced[:-1]
+    tiles = math.ceil(row.extent / tile.rows)
+    block = tile.rows * tiles_per_unit(tiles, volume(tuple(outer)), tile.rows * tile.cols * volume(reduced))
+    if tiles > 1:
+        outer.append(Loop(math.ceil(row.extent / block), (0,) * (count + 1) + (block,)))
     operands = operands_of(views, lane, row)
     spec = ContractKernel(
         plain.post if plain.post is not None else arg(0, call.x.dtype),
@@ -48,6 +70,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         volume(above),
         inner.extent,
         inner.strides[0],
+        block,
         *row.strides,
         *lane.strides,
         *flattened(tuple(outer)),

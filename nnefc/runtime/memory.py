@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import mmap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,11 +68,30 @@ class Call(ctypes.Structure):
     ]
 
 
+HUGE_BYTES = 1 << 21
+"""Bytes of a huge page. Memory of at least this size asks for such pages: with ordinary ones, finding where they lie
+takes as long as reading them."""
+
+
 def aligned(nbytes: int) -> np.ndarray:
-    """``nbytes`` bytes (uint8, of no certain content) that begin at a multiple of ALIGNMENT."""
-    block = np.empty(nbytes + ALIGNMENT, np.uint8)
-    start = -block.ctypes.data % ALIGNMENT
+    """``nbytes`` bytes (uint8, of no certain content) that begin at a multiple of ALIGNMENT; in huge pages where they
+    fill one and the system has them."""
+    alignment = ALIGNMENT if nbytes < HUGE_BYTES else HUGE_BYTES
+    block = np.empty(nbytes + alignment, np.uint8) if nbytes < HUGE_BYTES else _pages(nbytes + alignment)
+    start = -block.ctypes.data % alignment
     return block[start:][:nbytes]  # in two steps, since an empty slice begins where its array does
+
+
+def _pages(nbytes: int) -> np.ndarray:
+    """At least ``nbytes`` bytes of the system's, in whole huge pages if it has such. Raises MemoryError."""
+    size = -(-nbytes // HUGE_BYTES) * HUGE_BYTES
+    try:
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as e:
+        raise MemoryError(f"the system gives no {size} bytes of memory: {e.strerror}") from e
+    with contextlib.suppress(OSError):  # a system without them
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, np.uint8)
 
 
 LARGE_BYTES = 1 << 28

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from nnefc.codegen import schedule
+from nnefc.codegen.select_contract import tiles_per_unit
 from nnefc.codegen.spec import Space
 from nnefc.codegen.storage import ALIGNMENT
 from nnefc.errors import UnsupportedError
@@ -92,3 +93,18 @@ def test_memory_and_work_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch, pytest.raises(UnsupportedError, match=message):
             patch.setattr(schedule, name, least)
             schedule.plan(program, Target.host())
+
+
+@pytest.mark.parametrize("outer", [1, 3, 5, 40])
+@pytest.mark.parametrize("tiles", [1, 4, 14, 15, 224])
+def test_rows_of_tiles_divide_evenly_over_threads(tiles: int, outer: int) -> None:
+    """Parts of a contraction's units differ little in tiles, for large tiles; small ones make no units of their own."""
+    each = tiles_per_unit(tiles, outer, 14 * 2 * 256)
+    assert 1 <= each <= tiles
+    units = [min(each, tiles - begin) for _ in range(outer) for begin in range(0, tiles, each)]
+    for threads in (2, 4):
+        if tiles * outer >= 8 * threads:
+            cuts = [len(units) * t // threads for t in range(threads + 1)]
+            parts = [sum(units[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+            assert max(parts) <= 1.2 * tiles * outer / threads
+    assert tiles_per_unit(tiles, outer, 4) >= each

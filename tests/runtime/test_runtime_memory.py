@@ -50,3 +50,29 @@ def test_many_outputs_of_like_names_are_told_apart_quickly() -> None:
     fields = model._result_type("m", ports)._fields
     assert len(set(fields)) == 4500
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize("size", [0, 1, 64, memory.HUGE_BYTES - 1, memory.HUGE_BYTES, 5 * memory.HUGE_BYTES + 3])
+def test_aligned_memory(size: int) -> None:
+    block = memory.aligned(size)
+    huge = size >= memory.HUGE_BYTES
+    assert block.shape == (size,) and block.dtype == np.uint8 and block.flags.writeable
+    assert block.ctypes.data % (memory.HUGE_BYTES if huge else memory.ALIGNMENT) == 0
+    block[:] = 7
+    assert block.sum(dtype=np.int64) == 7 * size
+
+
+def test_what_the_system_refuses_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError, match="the system gives no"):
+        memory.aligned(1 << 60)
+
+
+def test_an_arena_is_given_back() -> None:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1])
+
+    before = resident()
+    for _ in range(20):
+        memory.aligned(10 * memory.HUGE_BYTES)[:] = 1
+    assert (resident() - before) * 4096 < 60 * memory.HUGE_BYTES

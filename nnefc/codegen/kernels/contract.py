@@ -19,13 +19,14 @@ from nnefc.ir.types import DType
 class ContractKernel(KernelSpec):
     """``operands`` are x, the packed weights, the extras and the output; the last operand's offset counts its lanes.
 
-    A unit is one index of the ``outer`` loops, among them the panel. In it, ``rows`` neighbours (pixels) make a tile,
-    the last tile overlapping the one before. Rows must not be fewer than ``rows``. ``reduced`` counts the
-    reduced dimensions beside the innermost, whose step in x is ``unit`` or in the geometry.
+    A unit is one index of the ``outer`` loops, among them the panel and blocks of rows. In it, ``rows`` neighbours
+    (pixels) make a tile, the last tile of all overlapping the one before. Rows must not be fewer than ``rows``, and a
+    block of them is a multiple of it. ``reduced`` counts the reduced dimensions beside the innermost, whose step in x
+    is ``unit`` or in the geometry.
 
-    Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it; strides per operand
-    along rows and lanes; per outer loop its extent and strides for the operands and for the number of the first
-    output; per outer reduced loop its extent and x's stride.
+    Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it, rows of a block; strides
+    per operand along rows and lanes; per outer loop its extent and strides for the operands, for the number of the
+    first output and for that of the first row; per outer reduced loop its extent and x's stride.
     """
 
     family: ClassVar[str] = "contract"
@@ -50,11 +51,11 @@ class ContractKernel(KernelSpec):
 
         count, lanes, rows, cols, unit_step = len(self.operands), self.lanes, self.rows, self.cols, self.unit
         full, tail, width = self.full, self.tail, cols * lanes
-        row_at, lane_at, outer_at = 5, 5 + count, 5 + 2 * count
-        reduced_at = outer_at + self.outer * (count + 2)
+        row_at, lane_at, outer_at = 6, 6 + count, 6 + 2 * count
+        reduced_at = outer_at + self.outer * (count + 3)
         tile = Tile(self.operands[0].dtype, rows, cols, lanes)
         geometry, advance = i.geometry, i.advance(count)
-        start, move = i.zeros(count + 1), i.unit_offsets(count + 1, self.outer)
+        start, move = i.zeros(count + 2), i.unit_offsets(count + 2, self.outer)
         step = i.unit_offsets(1, self.reduced)
         zero, outer = i.zero_tile(tile), i.outer(tile, target)
 
@@ -81,8 +82,8 @@ class ContractKernel(KernelSpec):
             m, outputs = geometry(g, 0), geometry(g, 1)
             for unit in range(begin, end):
                 place = move(start(), g, outer_at, unit)
-                valid = outputs - place[count]
-                for r in range(0, m, rows):
+                valid, first = outputs - place[count], place[count + 1]
+                for r in range(first, min(first + geometry(g, 5), m), rows):
                     offsets = advance(place[:count], g, row_at, min(r, m - rows))
                     acc = product(p, offsets, g)
                     if not tail:
