@@ -172,26 +172,26 @@ def _reference_max_roi_align(inputs: Arrays, attrs: Attrs) -> tuple[np.ndarray, 
 # ---- lowering
 
 
-def _batch_view(b: ProgramBuilder, op: Op, count: int) -> View:
+def batch_view(b: ProgramBuilder, op: Op, count: int) -> View:
     """The batch indices: I64, (R,), inside the input."""
     view = b.view(op.inputs[2])
     view = b.cast(view.squeeze(1) if view.rank == 2 else view, DType.I64)
-    return b.map(_limited(arg(0, DType.I64), 0, count - 1), [view])
+    return b.map(limited(arg(0, DType.I64), 0, count - 1), [view])
 
 
-def _limited(x: Expr, low: float | int, high: float | int) -> Expr:
+def limited(x: Expr, low: float | int, high: float | int) -> Expr:
     """``x`` clamped; ``low`` for a NaN."""
     return call("min", call("max", x, const(low, x.dtype)), const(high, x.dtype))
 
 
-def _corners(rois: View, axis: int) -> tuple[View, View]:
+def region_corners(rois: View, axis: int) -> tuple[View, View]:
     """The starts and ends of the regions along a spatial dimension: (R, 1) each."""
     return rois.slice(1, axis, 1), rois.slice(1, rois.shape[1] // 2 + axis, 1)
 
 
 def _cells_view(b: ProgramBuilder, rois: View, axis: int, count: int) -> View:
     """As ``_cells``: I64, (R, count, 2)."""
-    start, end = (_limited(cast(call("round", arg(i, rois.dtype)), DType.I64), -FAR, FAR) for i in (0, 1))
+    start, end = (limited(cast(call("round", arg(i, rois.dtype)), DType.I64), -FAR, FAR) for i in (0, 1))
     extent = call("max", call("sub", end, start), const(0, DType.I64))
     cells = const(count, DType.I64)
     begin = call("add", start, call("mul", arg(2, DType.I64), call("div", extent, cells)))
@@ -200,7 +200,7 @@ def _cells_view(b: ProgramBuilder, rois: View, axis: int, count: int) -> View:
     number = b.const(np.arange(count).reshape(1, count))
     bounds = b.new((rois.shape[0], count, 2), DType.I64)
     for k, expr in enumerate((begin, stop)):
-        b.map(expr, [*_corners(rois, axis), number], out=bounds.slice(2, k, 1).squeeze(2))
+        b.map(expr, [*region_corners(rois, axis), number], out=bounds.slice(2, k, 1).squeeze(2))
     return bounds
 
 
@@ -216,7 +216,7 @@ def _lower_roi_pool(b: ProgramBuilder, op: Op, mode: str) -> None:
     size = op.attrs["output_size"]
     regions, channels = rois.shape[0], x.shape[1]
     bounds = [_cells_view(b, rois, axis, count) for axis, count in enumerate(size)]
-    batch = _batch_view(b, op, x.shape[0])
+    batch = batch_view(b, op, x.shape[0])
     if len(size) == 2:
         b.put(op.output, b.box_reduce(mode, x, batch, *bounds))
         return
@@ -252,7 +252,7 @@ def _position(axis_extent: int, count: int, method: str, dtype: DType) -> Expr:
         half = const(0.5, wide)
         shifted = call("sub", call("mul", call("add", index, half), step), half)
         offset = shifted if method == "symmetric" else call("mul", index, step)
-    return _limited(call("add", start, offset), 0, axis_extent - 1)
+    return limited(call("add", start, offset), 0, axis_extent - 1)
 
 
 def _samples(
@@ -265,7 +265,7 @@ def _samples(
     before = cast(call("floor", position), DType.I64)
     after = call("min", call("add", before, const(1, DType.I64)), const(extent - 1, DType.I64))
     weight = cast(call("sub", position, call("floor", position)), rois.dtype)
-    inputs = [*_corners(rois, axis), index]
+    inputs = [*region_corners(rois, axis), index]
     low, high, u = (b.map(e, inputs) for e in (before, after, weight))
     return (low, high), u
 
@@ -290,7 +290,7 @@ def _lowered_resample(b: ProgramBuilder, op: Op, size: Sequence[int], method: st
         raise UnsupportedError(f"{op.kind} over {count} spatial dimensions; at most {MAX_SPATIAL} are supported")
     extents = x.shape[2:]
     samples = [_samples(b, rois, k, extents[k], size[k], method) for k in range(count)]
-    batch = _along(_batch_view(b, op, x.shape[0]).expand_dims(1), 1, count + 1)
+    batch = _along(batch_view(b, op, x.shape[0]).expand_dims(1), 1, count + 1)
     pixels = b.reshape(x.transpose(channels_last(x.rank)), (x.shape[0] * math.prod(extents), x.shape[1]))
     terms: list[View] = []
     for corner in itertools.product((0, 1), repeat=count):

@@ -112,6 +112,9 @@ def regions(rng: np.random.Generator) -> Iterator[Drawn]:
         }
         inputs = {"x": scalars(rng, 2, 3, 7, 9), "r": rois, "b": rng.integers(0, 2, 5)}
         yield node("RoiAlign", ["x", "r", "b"], ["y"], **attrs), inputs, {}, 16
+        table = np.concatenate([inputs["b"][:, None], rois], 1).astype(np.float32)
+        pooled = {"pooled_shape": [1 + i % 4, 3], "spatial_scale": 0.5}
+        yield node("MaxRoiPool", ["x", "t"], ["y"], **pooled), {"x": inputs["x"], "t": table}, {}, 16
 
 
 def recurrences(rng: np.random.Generator) -> Iterator[Drawn]:

@@ -1,4 +1,4 @@
-"""Drawn cases of resize, grid_sample and roi_align."""
+"""Drawn cases of resize, grid_sample, roi_align and roi_pool."""
 
 from __future__ import annotations
 
@@ -81,7 +81,26 @@ def regions() -> Iterator[Case]:
         yield Case("roi_align", [scalars(rng, (batch, channels, height, width)), corners, index], attrs)
 
 
+def pooled_regions() -> Iterator[Case]:
+    """roi_pool, corners on halves, regions that leave the map and such as end before they start among them."""
+    rng = np.random.default_rng(34)
+    for i in range(10):
+        height, width = (int(n) for n in rng.integers(1, 12, 2))
+        batch, channels, count = (int(n) for n in rng.integers(1, 9, 3))
+        corners = rng.uniform(-3, 13, (count, 4)).astype(np.float32)
+        if i % 2:
+            corners = np.round(corners * 2) / 2
+        attrs = {"output_size": [int(n) for n in rng.integers(1, 8, 2)]}
+        index = rng.integers(0, batch, count)
+        yield Case("roi_pool", [scalars(rng, (batch, channels, height, width)), corners, index], attrs)
+
+
 @cache
 def families() -> dict[str, tuple[Case, ...]]:
     """All drawn cases, by family."""
-    return {"resize": tuple(resizes()), "grid_sample": tuple(grids()), "roi_align": tuple(regions())}
+    return {
+        "resize": tuple(resizes()),
+        "grid_sample": tuple(grids()),
+        "roi_align": tuple(regions()),
+        "roi_pool": tuple(pooled_regions()),
+    }

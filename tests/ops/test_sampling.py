@@ -1,4 +1,4 @@
-"""resize, grid_sample, roi_align and normalizations of rows: what their shape rules refuse, and exact small results."""
+"""resize, grid_sample, regions and normalizations of rows: what their shape rules refuse, and exact small results."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ WRONG: list[tuple[str, list[Any], dict[str, Any], str]] = [
         {"output_size": [2**20, 1], "sampling_rate": [2**20, 2]},
         "the samples would have the shape",
     ),
+    ("roi_pool", [X[0], ROIS, BATCH], {"output_size": [1, 1]}, "must have four dimensions"),
+    ("roi_pool", [X, ROIS[:, :3], BATCH], {"output_size": [1, 1]}, "it must be [N,4]"),
+    ("roi_pool", [X, ROIS, BATCH[:1]], {"output_size": [1, 1]}, "it must be [2]"),
+    ("roi_pool", [X, ROIS, BATCH], {"output_size": [1, 0]}, "must be positive"),
     ("layer_normalization", [X, 1.0, 0.0], {"axes": [], "epsilon": 0.0}, "axes = []"),
     ("layer_normalization", [X, 1.0, 0.0], {"axes": [4], "epsilon": 0.0}, "axes = [4] contains 4"),
     ("rms_normalization", [X, X[..., :2]], {"axes": [3], "epsilon": 0.0}, "does not broadcast"),
@@ -83,3 +87,9 @@ def test_regions_average_their_samples() -> None:
     attrs = {"output_size": [1, 1], "sampling_rate": [2, 2]}
     (cells,) = Case("roi_align", [X, rois, BATCH], attrs).reference()
     np.testing.assert_array_equal(cells.ravel(), np.array([5.0, 5.0], np.float32))
+
+
+def test_regions_have_the_largest_of_what_their_cells_touch() -> None:
+    rois = np.array([[0.0, 0.0, 2.0, 2.0], [0.5, 1.5, -9.0, 1.4], [-0.5, 3.0, 0.0, 3.0]], np.float32)
+    (cells,) = Case("roi_pool", [X, rois, np.zeros(3, np.int64)], {"output_size": [2, 1]}).reference()
+    np.testing.assert_array_equal(cells.ravel(), np.array([6.0, 10.0, 6.0, 6.0, 0.0, 3.0], np.float32))

@@ -1,4 +1,4 @@
-"""The extension's resize, grid_sample and roi_align as ONNX nodes."""
+"""The extension's resize, grid_sample, roi_align and roi_pool as ONNX nodes."""
 
 from __future__ import annotations
 
@@ -85,14 +85,30 @@ def _normalized(e: Emitter, op: Op, grid: Ref, extents: tuple[int, ...], align: 
     return e.map("Sub", scaled, e.like(grid, 1))
 
 
+@exporter("roi_pool")
+def _roi_pool(e: Emitter, op: Op, x: Refs) -> Refs:
+    """MaxRoiPool, whose regions are (batch index, x, y, x, y)."""
+    value, rois, batch_index = x
+    index = e.cast(_inside(e, batch_index, value.shape[0]), rois.dtype)
+    columns = [e.reshape(index, (*index.shape, 1)), e.gather(rois, e.constant([1, 0, 3, 2]), 1)]
+    table = e.node("Concat", columns, rois.dtype, (rois.shape[0], 5), axis=1)
+    named = {"pooled_shape": op.attrs["output_size"], "spatial_scale": 1.0}
+    return [e.node("MaxRoiPool", [value, table], value.dtype, op.output.type.extents, **named)]
+
+
+def _inside(e: Emitter, batch_index: Ref, count: int) -> Ref:
+    """The batch indices, clamped to those of the input."""
+    index = e.cast(batch_index, DType.I64)
+    return e.node("Clip", [index, e.constant(0), e.constant(count - 1)], DType.I64, index.shape)
+
+
 @exporter("roi_align")
 def _roi_align(e: Emitter, op: Op, x: Refs) -> Refs:
     """RoiAlign, whose regions are (x, y, x, y) and, unless they are at least one element wide, half an element off. It
     samples both dimensions alike; what does not is written step by step."""
     value, rois, batch_index = x
     attrs = op.attrs
-    index = e.cast(batch_index, DType.I64)
-    index = e.node("Clip", [index, e.constant(0), e.constant(value.shape[0] - 1)], DType.I64, index.shape)
+    index = _inside(e, batch_index, value.shape[0])
     if len(set(attrs["sampling_rate"])) > 1:
         return [_aligned(e, e.gather(value, index, 0), rois, attrs)]
     rois = e.gather(rois, e.constant([1, 0, 3, 2]), 1)

@@ -1,4 +1,4 @@
-"""Sampling and regions: GridSample, AffineGrid, RoiAlign (operators of ai.onnx)."""
+"""Sampling and regions: GridSample, AffineGrid, RoiAlign, MaxRoiPool (operators of ai.onnx)."""
 
 from __future__ import annotations
 
@@ -95,6 +95,26 @@ def _sampling_rate(s: Scope, n: Node, placed: Imported, size: Sequence[int], hal
     if len(rates) != 1:
         s.unsupported("sampling_ratio = 0 gives these regions different numbers of samples")
     return [int(rates[0][0]), int(rates[0][1])]
+
+
+@importer("MaxRoiPool")
+def _max_roi_pool(s: Scope, n: Node) -> Sequence[Imported]:
+    """A region is (batch index, x, y, x, y), in elements after the scale."""
+    x, rois = n.need(0), n.need(1)
+    require(s.rank(rois) == 2 and s.shape(rois)[1] == 5, f"rois has the shape {list(s.shape(rois))}; it must be [N,5]")
+    size = [int(v) for v in n.need_attr("pooled_shape")]
+    corners = s.op("mul", [rois, float(n.attr("spatial_scale", 1.0))])
+    batch = s.op("slice", [rois], axes=[1], begin=[0], end=[1])
+    result = s.op(
+        "roi_pool",
+        [
+            x,
+            s.op("gather", [corners, np.array([2, 1, 4, 3])], axis=1),
+            s.cast(s.reshape(batch, s.shape(rois)[:1]), DType.I64),
+        ],
+        output_size=size,
+    )
+    return (result,)
 
 
 @importer("NonMaxSuppression")
