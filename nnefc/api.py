@@ -14,6 +14,8 @@ from nnefc.ir.graph import Graph
 
 if TYPE_CHECKING:
     from nnefc.codegen.artefact import Artefact
+    from nnefc.ir.program import Port
+    from nnefc.ir.types import TensorType
 
 Path = str | os.PathLike[str]
 Shapes = Mapping[str, Sequence[int]]
@@ -119,9 +121,9 @@ class _ForeignModel(Model):
 
 
 def compile(
-    model: Path | Graph,
+    model: Path | Graph | Sequence[Graph],
     *,
-    shapes: Shapes | None = None,
+    shapes: Shapes | Sequence[Shapes] | None = None,
     constants: Mapping[str, np.ndarray] | None = None,
     threads: int | None = None,
     target: str = "host",
@@ -134,31 +136,29 @@ def compile(
     available). ``target`` is ``"host"`` or ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that
     become outputs too, after the network's own.
 
+    Several sets of shapes, as a list, give a model with several entries over the same weights and variables; a call
+    takes the one that its inputs' shapes are of. So do several Graphs: one network, read with several sets of shapes.
+
     Raises InvalidModelError for a faulty model, UnsupportedError for an operation or a target that cannot be compiled
-    and ValueError for a tap that does not exist, for an input of a Graph that does not, and for constants with a Graph.
+    and for entries that differ in more than shapes, and ValueError for a tap that does not exist, for an input of a
+    Graph that does not, for two sets of the same shapes, and for constants with a Graph.
     """
     from nnefc.codegen.artefact import assemble, load_artefact
-    from nnefc.codegen.schedule import plan
+    from nnefc.codegen.schedule import plan_entries
     from nnefc.codegen.target import Target
     from nnefc.codegen.workers import compile_kernels
-    from nnefc.ir.types import TensorType
-    from nnefc.ops.inference import with_input_shapes
     from nnefc.passes import pipeline
     from nnefc.progress import bar
 
     cpu = Target.parse(target)
-    if not isinstance(model, Graph):
-        model = load(model, shapes=shapes, constants=constants)
-    elif constants:
-        raise ValueError("constants bind inputs while an ONNX model is read; this is a Graph")
-    elif shapes:
-        model = with_input_shapes(model, shapes)
-    program = pipeline.run(model, taps)
-    launches = plan(program, cpu)
+    programs = [pipeline.run(graph, taps) for graph in _graphs(model, shapes, constants)]
+    ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
+    plans = plan_entries(programs, cpu)
     with bar("compiling kernels") as report:
-        kernels = compile_kernels(launches.specs(), cpu, progress=report)
-    ports = [[(p.name, TensorType(p.dtype, p.shape)) for p in side] for side in (program.inputs, program.outputs)]
-    artefact = assemble(program.name, [(launches, ports[0], ports[1])], kernels, cpu)
+        specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
+        kernels = compile_kernels(tuple(specs), cpu, progress=report)
+    entries = [(plan, *sides) for plan, sides in zip(plans, ports, strict=True)]
+    artefact = assemble(programs[0].name, entries, kernels, cpu)
     try:
         cpu.check_host()
     except UnsupportedError as error:
@@ -167,6 +167,34 @@ def compile(
     assert isinstance(made, Model)
     made._artefact = artefact
     return made
+
+
+def _graphs(
+    model: Path | Graph | Sequence[Graph],
+    shapes: Shapes | Sequence[Shapes] | None,
+    constants: Mapping[str, np.ndarray] | None,
+) -> Sequence[Graph]:
+    """The Graph of each entry. Raises what :func:`compile` raises."""
+    from nnefc.ops.inference import with_input_shapes
+
+    sets = [shapes or {}] if shapes is None or isinstance(shapes, Mapping) else list(shapes)
+    if not sets:
+        raise ValueError("shapes is an empty list; None takes the shapes that the model has")
+    if isinstance(model, (str, os.PathLike)):
+        return [load(model, shapes=given, constants=constants) for given in sets]
+    if constants:
+        raise ValueError("constants bind inputs while an ONNX model is read; this is a Graph")
+    if isinstance(model, Graph):
+        return [with_input_shapes(model, given) for given in sets]
+    if shapes is not None or not model:
+        raise ValueError("shapes are for one Graph, not for several" if shapes else "there is no Graph to compile")
+    return model
+
+
+def _types(ports: Sequence[Port]) -> list[tuple[str, TensorType]]:
+    from nnefc.ir.types import TensorType
+
+    return [(port.name, TensorType(port.dtype, port.shape)) for port in ports]
 
 
 def load_compiled(directory: Path, *, threads: int | None = None) -> Model:

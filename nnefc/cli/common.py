@@ -51,16 +51,18 @@ def constant_argument(text: str) -> tuple[str, str]:
     return name, path
 
 
-def add_model(command: argparse.ArgumentParser, *, strict: bool = False, compiled: bool = False) -> None:
-    """The arguments of every command that reads a model."""
+def add_model(
+    command: argparse.ArgumentParser, *, strict: bool = False, compiled: bool = False, several: bool = False
+) -> None:
+    """The arguments of every command that reads a model; ``several``: for several sets of shapes."""
     what = "a folder, graph.nnef, .nnef.tgz, .tar or .zip, or an .onnx file" + (
         ", or a compiled folder" if compiled else ""
     )
     command.add_argument("model", metavar="MODEL|DIR" if compiled else "MODEL", help=what)
-    add_reading(command, strict=strict)
+    add_reading(command, strict=strict, several=several)
 
 
-def add_reading(command: argparse.ArgumentParser, *, strict: bool) -> None:
+def add_reading(command: argparse.ArgumentParser, *, strict: bool, several: bool = False) -> None:
     """The options that say how a model is read."""
     command.add_argument(
         "--strict",
@@ -75,7 +77,8 @@ def add_reading(command: argparse.ArgumentParser, *, strict: bool) -> None:
         action="append",
         default=[],
         dest="shapes",
-        help="the shape of an input, in place of the file's, or SYMBOL=N in ONNX and tract's dialect; may be repeated",
+        help="the shape of an input, in place of the file's, or SYMBOL=N in ONNX and tract's dialect; may be repeated"
+        + ("; several for one name make a model for several sets of shapes" if several else ""),
     )
     command.add_argument(
         "--const",
@@ -118,23 +121,61 @@ def is_compiled(path: str | os.PathLike[str]) -> bool:
 
 def read_model(args: argparse.Namespace) -> tuple[Graph, list[str]]:
     """The model that the command line names, and the notes on what it tolerated; these go to standard error too."""
+    graphs, notes = _read(args, [shapes_of(args)])
+    return graphs[0], notes
+
+
+def read_entries(args: argparse.Namespace) -> tuple[list[Graph], list[str]]:
+    """The model once for each set of shapes that the command line gives, and the notes on it as above."""
+    return _read(args, shape_sets(args))
+
+
+def _read(args: argparse.Namespace, sets: Sequence[Shapes]) -> tuple[list[Graph], list[str]]:
     from nnefc.api import load
 
     notes: list[str] = []
     constants = constants_of(args)
-    graph = load(args.model, shapes=shapes_of(args), constants=constants, strict=args.strict, notes=notes)
+    graphs = [load(args.model, shapes=s, constants=constants, strict=args.strict, notes=notes) for s in sets]
+    notes = list(dict.fromkeys(notes))
     for note in notes:
         print(note, file=sys.stderr)
-    return graph, notes
+    return graphs, notes
 
 
-def shapes_of(args: argparse.Namespace) -> Shapes | None:
-    """The shapes given with ``--shape``, or None. Raises UsageError if one input has two."""
-    shapes: Shapes = {}
+def shape_sets(args: argparse.Namespace) -> list[Shapes]:
+    """The sets of shapes given with ``--shape``: set k has the k-th shape of each name, or the only one.
+
+    Raises UsageError where names have other numbers of shapes, and for two equal sets.
+    """
+    given: dict[str, list[tuple[int, ...]]] = {}
     for name, shape in args.shapes:
-        if shapes.setdefault(name, shape) != shape:
-            raise UsageError(f"--shape gives {name!r} two shapes: {list(shapes[name])} and {list(shape)}")
-    return shapes or None
+        given.setdefault(name, []).append(shape)
+    count = max(map(len, given.values()), default=1)
+    for name, shapes in given.items():
+        if len(shapes) not in (1, count):
+            most = max(given, key=lambda n: len(given[n]))
+            raise UsageError(
+                f"--shape gives {most!r} {count} shapes and {name!r} {len(shapes)}; each name needs one for every set, "
+                "or one for all"
+            )
+    sets = [{name: shapes[k % len(shapes)] for name, shapes in given.items()} for k in range(count)]
+    for k, one in enumerate(sets):
+        if one in sets[:k]:
+            raise UsageError(f"--shape gives two equal sets: {_set_text(one)}")
+    return sets
+
+
+def _set_text(shapes: Shapes) -> str:
+    return " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in shapes.items())
+
+
+def shapes_of(args: argparse.Namespace) -> Shapes:
+    """The shapes given with ``--shape``. Raises UsageError if there are several sets."""
+    sets = shape_sets(args)
+    if len(sets) > 1:
+        both = " and ".join(map(_set_text, sets[:2]))
+        raise UsageError(f"--shape gives several sets, {both}; only `nnefc compile` takes more than one")
+    return sets[0]
 
 
 def constants_of(args: argparse.Namespace) -> dict[str, np.ndarray] | None:

@@ -6,16 +6,19 @@ import argparse
 import time
 from pathlib import Path
 
-from nnefc.cli.common import UsageError, add_model, emit, is_compiled, read_model, signature, size_text
+from nnefc.cli.common import UsageError, add_model, emit, is_compiled, read_entries, signature, size_text
 
 NAME = "compile"
 HELP = "compile a model into an importable Python package"
-DESCRIPTION = "Compile a model into a folder that is an importable Python package, which needs NumPy and nothing else."
+DESCRIPTION = """\
+Compile a model into a folder that is an importable Python package, which needs NumPy and nothing else. Where --shape
+gives a name several shapes, the package has as many entries over the same weights, and the inputs' shapes choose: entry
+k has the k-th shape of each name, and a name with one shape has it in all."""
 
 
 def configure(command: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_model(command)
+    add_model(command, several=True)
     command.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="the folder to write; its name is the package's"
     )
@@ -28,9 +31,11 @@ def run(args: argparse.Namespace) -> int:
     from nnefc.api import compile as compile_model
 
     _check_output(args.output)
-    graph, notes = read_model(args)
+    graphs, notes = read_entries(args)
+    if len({tuple(v.type.shape for v in graph.inputs) for graph in graphs}) < len(graphs):
+        raise UsageError("two of the sets that --shape gives mean the same shapes of all inputs")
     start = time.perf_counter()
-    model = compile_model(graph, target=_target(args))
+    model = compile_model(graphs, target=_target(args))
     try:
         model.save(args.output)
     except FileExistsError as error:
@@ -44,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
                 "target": str(model.target),
                 "seconds": seconds,
                 "files": files,
-                "inputs": signature(graph.inputs),
-                "outputs": signature(graph.outputs),
+                "entries": [{"inputs": signature(g.inputs), "outputs": signature(g.outputs)} for g in graphs],
                 "notes": notes,
             }
         )
@@ -54,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     width = max(map(len, files))
     for name, size in files.items():
         print(f"  {name:{width}}  {size_text(size)}")
+    for entry in model.entries if len(graphs) > 1 else ():
+        print(f"  takes {entry}")
     return 0
 
 

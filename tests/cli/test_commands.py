@@ -86,7 +86,7 @@ class TestValidate:
         assert reply.code == 0 and "y: f32[7,3]" in reply.out
         refused(guarded("validate", model, "--shape", "x=7,5"), 3, "graph.nnef:6:")
         refused(guarded("validate", model, "--shape", "z=7,5"), 3, "'z'", "x")
-        refused(guarded("validate", model, "--shape", "x=1,4", "--shape", "x=2,4"), 2, "two shapes")
+        refused(guarded("validate", model, "--shape", "x=1,4", "--shape", "x=2,4"), 2, "x=1,4 and x=2,4", "compile")
 
     def test_a_compiled_folder(self, guarded, compiled: Path, tmp_path: Path) -> None:
         assert guarded("validate", compiled).code == 0
@@ -138,7 +138,8 @@ class TestCompile:
         result = reply.json()
         assert reply.code == 0 and result["output"] == str(tmp_path / "net")
         assert result["files"]["weights.bin"] >= W.nbytes and result["seconds"] > 0
-        assert result["inputs"] == [{"name": "x", "dtype": "f32", "shape": [1, 4]}]
+        ports = {"inputs": [{"name": "x", "dtype": "f32", "shape": [1, 4]}]}
+        assert result["entries"] == [{**ports, "outputs": [{"name": "y", "dtype": "f32", "shape": [1, 3]}]}]
 
     def test_bytes_are_reproducible(self, guarded, model: Path, compiled: Path, tmp_path: Path) -> None:
         assert guarded("compile", model, "-o", tmp_path / "linear").code == 0
