@@ -48,13 +48,6 @@ FITS = {
         LN2 / 2 * mp.mpf("1.002"),
         {"f32": 5, "f64": 11},
     ),
-    "COTH": Fit(
-        even(lambda r: (r * mp.coth(r / 2) - 2) / r**2),
-        lambda z: mp.sqrt(z) ** 3 / 2,
-        mp.mpf(0),
-        (LN2 / 2 * mp.mpf("1.002")) ** 2,
-        {"f32": 2, "f64": 5},
-    ),
     "LOG_F32": Fit(
         lambda f: (mp.log1p(f) - f + f**2 / 2) / f**3,
         lambda f: f**2,

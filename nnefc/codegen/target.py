@@ -171,6 +171,11 @@ class Target:
         return self._instruction("f16c")
 
     @property
+    def scalef(self) -> bool:
+        """Whether x86's ``vscalefps`` and ``vscalefpd`` (x * 2**floor(k)) exist at ``vector_bytes`` and below."""
+        return {"avx512f", "avx512vl"} <= self.isa
+
+    @property
     def vnni(self) -> bool:
         """Whether x86's ``vpdpbusd`` (sums of four u8 * s8 products) exists at the full ``vector_bytes`` and below."""
         isa = self.isa

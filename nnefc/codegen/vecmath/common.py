@@ -107,12 +107,6 @@ def power_of_two(v: Vec, k: Value) -> Value:
     return v.from_bits(v.ishl(v.iadd(k, v.iconst(v.format.bias)), v.iconst(v.format.fraction)))
 
 
-def scale(v: Vec, x: Value, k: Value) -> Value:
-    """x * 2**k, rounded once, for 0.5 <= x <= 2 and any ``k`` of at most three times the largest exponent."""
-    half = v.iashr(k, v.iconst(1))
-    return v.mul(v.mul(x, power_of_two(v, half)), power_of_two(v, v.isub(k, half)))
-
-
 def sign_of(v: Vec, x: Value) -> Value:
     """The sign bit of ``x``, the other bits zero."""
     return v.iand(v.bits(x), v.iconst(v.format.sign))

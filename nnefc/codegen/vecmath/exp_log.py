@@ -17,7 +17,6 @@ from nnefc.codegen.vecmath.common import (
     nearest,
     parts,
     power_of_two,
-    scale,
     sign_of,
     small_float,
     two_sum,
@@ -78,11 +77,16 @@ def expm1_reduced(v: Vec, r: Value) -> Value:
     return v.fma(v.mul(r, r), horner(v, r, EXP[v.format.name]), r)
 
 
+def exp_clamped(v: Vec, x: Value) -> Value:
+    """exp(x) where ``x`` lies within EXP_RANGE or is NaN."""
+    r, k, i = reduce_exp(v, x)
+    return v.scale(horner(v, r, (1.0, 1.0, *EXP[v.format.name])), k, i)
+
+
 def exp(v: Vec, x: Value) -> Value:
     """e**x."""
     low, high = EXP_RANGE[v.format.name]
-    r, _, i = reduce_exp(v, at_least(v, at_most(v, x, high), low))
-    return scale(v, v.add(expm1_reduced(v, r), v.const(1.0)), i)
+    return exp_clamped(v, at_least(v, at_most(v, x, high), low))
 
 
 def expm1(v: Vec, x: Value) -> Value:
@@ -166,14 +170,16 @@ def log1p(v: Vec, x: Value) -> Value:
     return v.select(v.gt(x, v.const(-1.0)), y, edge)
 
 
-def log1p_plus(v: Vec, x: Value, extra: Value | None) -> Value:
-    """log(1 + x) + extra * ln(2) for x > -1; ``extra`` is a small integer as a float, None for zero."""
+def log1p_plus(v: Vec, x: Value, extra: Value | None, low: Value | None = None) -> Value:
+    """log(1 + x + low) + extra * ln(2) for x > -1; ``extra`` is a small integer as a float, ``low`` at most half an ulp
+    of ``x``; None for zero."""
     one, zero = v.const(1.0), v.const(0.0)
     u, error = two_sum(v, one, x)
     m, i = split_exponent(v, u)
     k = small_float(v, i)
     direct = v.eq(k, zero)
     f = v.select(direct, x, v.sub(m, one))
-    c = v.select(direct, zero, v.div(error, u))
+    error = v.select(direct, zero, error)
+    c = v.div(error if low is None else v.add(error, low), u)
     y = join_log(v, k if extra is None else v.add(k, extra), f, c)
     return v.select(v.eq(x, v.const(math.inf)), x, y)

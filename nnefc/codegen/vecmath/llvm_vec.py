@@ -22,6 +22,8 @@ class Instructions(Protocol):
     def rounding(self) -> bool: ...
     @property
     def f16c(self) -> bool: ...
+    @property
+    def scalef(self) -> bool: ...
 
 
 def intrinsic(builder: ir.IRBuilder, name: str, result: ir.Type, operands: Sequence[ir.Value]) -> ir.Value:
@@ -85,6 +87,7 @@ class LlvmVec:
         self.lanes = lanes
         self.fused = target.fma
         self.rounding = target.rounding
+        self.scalef = target.scalef and format.bits * lanes in (128, 256, 512)
         self.floats = ir.VectorType(FLOATS[format.bits], lanes)
         self.ints = ir.VectorType(ir.IntType(format.bits), lanes)
         b = builder
@@ -166,6 +169,27 @@ class LlvmVec:
 
     def ieq(self, a: Value, b: Value) -> Value:
         return self.builder.icmp_signed("==", a, b)
+
+    def scale(self, x: Value, k: Value, i: Value) -> Value:
+        """One instruction with AVX-512; else two products by normal powers of two, of which the first is exact."""
+        if self.scalef:
+            return self._scalef(x, k)
+        half = self.iashr(i, self.iconst(1))
+        return self.mul(self.mul(x, self._power_of_two(half)), self._power_of_two(self.isub(i, half)))
+
+    def _power_of_two(self, i: Value) -> Value:
+        shifted = self.ishl(self.iadd(i, self.iconst(self.format.bias)), self.iconst(self.format.fraction))
+        return self.from_bits(shifted)
+
+    def _scalef(self, x: Value, k: Value) -> Value:
+        width = self.format.bits * self.lanes
+        kind = "ps" if self.format.bits == 32 else "pd"
+        mask = ir.Constant(ir.IntType(max(8, self.lanes)), -1)
+        nearest = [ir.Constant(ir.IntType(32), 4)] if width == 512 else []
+        name = f"llvm.x86.avx512.mask.scalef.{kind}.{width}"
+        return intrinsic(
+            self.builder, name, self.floats, [x, k, ir.Constant(self.floats, ir.Undefined), mask, *nearest]
+        )
 
     def lookup(self, name: str, table: tuple[int, ...], index: Value) -> Value:
         """Lane by lane, from a private constant of the module."""

@@ -130,6 +130,9 @@ class NumpyVec:
     def ieq(self, a: Value, b: Value) -> Value:
         return a == b
 
+    def scale(self, x: Value, k: Value, i: Value) -> Value:
+        return np.ldexp(x, i)
+
     def lookup(self, name: str, table: tuple[int, ...], index: Value) -> Value:
         return np.asarray(table, self.unsigned).view(self.int)[index]
 

@@ -14,7 +14,6 @@ from nnefc.codegen.vecmath.common import (
     flip,
     horner,
     nearest,
-    scale,
     sign_of,
     two_product,
     two_sum,
@@ -95,7 +94,7 @@ def _exp2_pair(v: Vec, high: Value, low: Value) -> Value:
     first, second = double_word(LN2, v.format)
     r = v.sub(t, k)
     r = v.fma(r, v.const(first), v.fma(r, v.const(second), v.mul(low, v.const(first))))
-    y = scale(v, v.add(expm1_reduced(v, r), v.const(1.0)), i)
+    y = v.scale(v.add(expm1_reduced(v, r), v.const(1.0)), k, i)
     y = v.select(v.gt(high, t), v.const(math.inf), y)
     return v.select(v.lt(high, t), v.const(0.0), y)
 

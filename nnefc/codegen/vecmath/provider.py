@@ -62,7 +62,9 @@ class Vec(Protocol):
     Every operation is rounded on its own; ``fma`` is one rounding where ``fused``, else a product and a sum. Integers
     have the format's width and wrap; comparisons of floats are false for NaN except ``ne``. Shift counts are less than
     the width. ``where_any`` computes ``then()`` only if the mask holds somewhere; else the result is ``otherwise``.
-    ``lookup`` reads a table of non-negative integers; each index must be within it.
+    ``lookup`` reads a table of non-negative integers; each index must be within it. ``scale(x, k, i)`` is x * 2**k,
+    rounded once, for 0.5 <= x <= 2; ``k`` and ``i`` are one integer as a float and as an integer, of at most three
+    times the largest exponent.
     """
 
     format: Format
@@ -103,6 +105,7 @@ class Vec(Protocol):
     def ilshr(self, a: Value, n: Value) -> Value: ...
     def iashr(self, a: Value, n: Value) -> Value: ...
     def ieq(self, a: Value, b: Value) -> Value: ...
+    def scale(self, x: Value, k: Value, i: Value) -> Value: ...
     def lookup(self, name: str, table: tuple[int, ...], index: Value) -> Value: ...
     def where_any(
         self, mask: Value, then: Callable[[], Sequence[Value]], otherwise: Sequence[Value]

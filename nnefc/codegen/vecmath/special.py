@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nnefc.codegen.vecmath.common import at_most, flip, horner, power_of_two, sign_of
-from nnefc.codegen.vecmath.exp_log import expm1_reduced, reduce_exp
+from nnefc.codegen.vecmath.common import LN2, at_most, flip, horner, nearest, sign_of
+from nnefc.codegen.vecmath.exp_log import EXP
 from nnefc.codegen.vecmath.provider import Value, Vec
 
 ERF = {
@@ -61,7 +61,8 @@ def erf(v: Vec, x: Value) -> Value:
     a = v.abs(x)
     near = v.fma(a, horner(v, v.mul(a, a), ERF[name]), a)
     t = v.sub(at_most(v, a, ERF_ONE[name]), one)
-    r, _, i = reduce_exp(v, v.neg(horner(v, t, ERFC[name])))
-    power = power_of_two(v, i)
-    far = v.sub(v.sub(one, power), v.mul(power, expm1_reduced(v, r)))
+    y = v.neg(horner(v, t, ERFC[name]))
+    k, i = nearest(v, y, float(1 / LN2))
+    r = v.fma(k, v.const(-float(LN2)), y)
+    far = v.sub(one, v.scale(horner(v, r, (1.0, 1.0, *EXP[name])), k, i))
     return flip(v, v.select(v.lt(a, one), near, far), sign_of(v, x))

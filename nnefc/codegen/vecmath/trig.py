@@ -18,6 +18,9 @@ from nnefc.codegen.vecmath.common import (
 )
 from nnefc.codegen.vecmath.provider import F32, F64, Format, Value, Vec
 
+Pair = tuple[Value, Value]
+"""A number as an unevaluated sum, the larger part first."""
+
 SIN = {
     "f32": (-0.16666655, 0.008332191, -0.000195186),
     "f64": (
@@ -180,18 +183,18 @@ def _significand_limbs(v: Vec, a: Value) -> tuple[list[Value], list[Value]]:
     return [v.iand(low, mask), v.iand(middle, mask), v.ilshr(middle, n)], window
 
 
-def _sin_cos_reduced(v: Vec, r: Value, e: Value) -> tuple[Value, Value]:
-    """sin and cos of r + e for |r| <= pi / 4 and ``e`` below an ulp of it."""
+def _sin_cos_reduced(v: Vec, r: Value, e: Value) -> tuple[Pair, Pair]:
+    """sin and cos of r + e for |r| <= pi / 4 and ``e`` below an ulp of it, each as two words to be added."""
     one, name = v.const(1.0), v.format.name
     z = v.mul(r, r)
-    s = v.add(r, v.fma(v.mul(r, z), horner(v, z, SIN[name]), e))
+    s = v.fma(v.mul(r, z), horner(v, z, SIN[name]), e)
     half = v.mul(z, v.const(0.5))
     w = v.sub(one, half)
     rest = v.fma(v.mul(z, z), horner(v, z, COS[name]), v.neg(v.mul(r, e)))
-    return s, v.add(w, v.add(v.sub(v.sub(one, w), half), rest))
+    return (r, s), (w, v.add(v.sub(v.sub(one, w), half), rest))
 
 
-def _circular(v: Vec, x: Value) -> tuple[Value, Value, Value]:
+def _circular(v: Vec, x: Value) -> tuple[Pair, Pair, Value]:
     """sin and cos of the rest of |x|, and the number of quarter turns; the first two are NaN for infinities."""
     a = v.abs(x)
     r, e, k = reduce_quarters(v, a)
@@ -199,11 +202,11 @@ def _circular(v: Vec, x: Value) -> tuple[Value, Value, Value]:
     return *_sin_cos_reduced(v, r, e), k
 
 
-def _turned(v: Vec, s: Value, c: Value, k: Value) -> Value:
+def _turned(v: Vec, s: Pair, c: Pair, k: Value) -> Value:
     """sin(k * pi / 2 + r) from sin(r) and cos(r)."""
     odd = v.ieq(v.iand(k, v.iconst(1)), v.iconst(1))
     negative = v.ishl(v.iand(k, v.iconst(2)), v.iconst(v.format.bits - 2))
-    return flip(v, v.select(odd, c, s), negative)
+    return flip(v, v.select(odd, v.add(*c), v.add(*s)), negative)
 
 
 def sin(v: Vec, x: Value) -> Value:
@@ -218,35 +221,53 @@ def cos(v: Vec, x: Value) -> Value:
 
 
 def tan(v: Vec, x: Value) -> Value:
-    """The tangent; NaN for infinities."""
+    """The tangent, of sine and cosine in two words; NaN for infinities."""
     s, c, k = _circular(v, x)
     k = v.iand(k, v.iconst(1))
     odd = v.ieq(k, v.iconst(1))
-    y = v.div(v.select(odd, c, s), v.select(odd, s, c))
-    return flip(v, y, v.ixor(v.ishl(k, v.iconst(v.format.bits - 1)), sign_of(v, x)))
+    (sh, sl), (ch, cl) = fast_two_sum(v, *s), fast_two_sum(v, *c)
+    above, below = v.select(odd, ch, sh), v.select(odd, sh, ch)
+    y = v.div(above, below)
+    product, error = two_product(v, y, below)
+    rest = v.fma(v.neg(y), v.select(odd, sl, cl), v.select(odd, cl, sl))
+    rest = v.add(v.sub(v.sub(above, product), error), rest)
+    turned = v.add(y, v.div(rest, below))
+    turned = v.select(v.lt(v.abs(above), v.const(v.format.min_normal * 2.0**v.format.precision)), y, turned)
+    return flip(v, turned, v.ixor(v.ishl(k, v.iconst(v.format.bits - 1)), sign_of(v, x)))
 
 
-def _asin_reduced(v: Vec, a: Value) -> tuple[Value, Value]:
-    """Whether a > 1/2, and asin(a), or asin(sqrt((1 - a) / 2)) there."""
+def _asin_reduced(v: Vec, a: Value) -> tuple[Value, Value, Value, Value]:
+    """Whether a > 1/2; and two words s, rest: their sum is asin(a), or asin(sqrt((1 - a) / 2)) there."""
     big = v.gt(a, v.const(0.5))
     z = v.select(big, v.mul(v.sub(v.const(1.0), a), v.const(0.5)), v.mul(a, a))
     s = v.select(big, v.sqrt(z), a)
-    return big, v.fma(v.mul(s, z), horner(v, z, ASIN[v.format.name]), s)
+    rest = v.mul(v.mul(s, z), horner(v, z, ASIN[v.format.name]))
+    return big, z, s, rest
+
+
+def _far_asin(v: Vec, z: Value, s: Value, rest: Value) -> Value:
+    """pi / 2 - 2 (s + rest) for s = sqrt(z), with the rounding error of the root taken off."""
+    high, low = HALF_PI[v.format.name]
+    double = v.add(s, s)
+    square, error = two_product(v, s, s)
+    root = v.div(v.sub(v.sub(z, square), error), double)
+    rest = v.add(rest, v.select(v.gt(s, v.const(0.0)), root, s))
+    w, e = fast_two_sum(v, v.const(high), v.neg(double))
+    return v.add(w, v.add(v.sub(e, v.add(rest, rest)), v.const(low)))
 
 
 def asin(v: Vec, x: Value) -> Value:
     """The inverse of sin, in [-pi / 2, pi / 2]; NaN beyond 1."""
-    high, low = HALF_PI[v.format.name]
-    big, y = _asin_reduced(v, v.abs(x))
-    far = v.sub(v.const(high), v.sub(v.add(y, y), v.const(low)))
-    return flip(v, v.select(big, far, y), sign_of(v, x))
+    big, z, s, rest = _asin_reduced(v, v.abs(x))
+    return flip(v, v.select(big, _far_asin(v, z, s, rest), v.add(s, rest)), sign_of(v, x))
 
 
 def acos(v: Vec, x: Value) -> Value:
     """The inverse of cos, in [0, pi]; NaN beyond 1."""
     high, low = HALF_PI[v.format.name]
     negative = v.lt(x, v.const(0.0))
-    big, y = _asin_reduced(v, v.abs(x))
+    big, _, s, rest = _asin_reduced(v, v.abs(x))
+    y = v.add(s, rest)
     double = v.add(y, y)
     opposite = v.sub(v.const(2.0 * high), v.sub(double, v.const(2.0 * low)))
     near = v.sub(v.const(high), v.sub(flip(v, y, sign_of(v, x)), v.const(low)))
