@@ -18,6 +18,7 @@ from nnefc.codegen.device import Instruction
 from nnefc.codegen.emit import emit_expr
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64
+from nnefc.codegen.vecmath.llvm_vec import intrinsic
 from nnefc.ir.expr import Expr, arg, cast
 from nnefc.ir.types import DType
 
@@ -233,6 +234,20 @@ def outer(tile: Tile, target: Target) -> Instruction:
         return acc
 
     return operation("outer", meaning, lambda acc, x, xo, rs, w, wo: tile, emit)
+
+
+def _prefetch(q: np.ndarray, offset: int) -> None:
+    """Memory holds what it held."""
+
+
+def _emit_prefetch(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
+    address = b.bitcast(b.gep(args[0], [args[1]]), ir.IntType(8).as_pointer())
+    read, second_level, data = (ir.Constant(ir.IntType(32), n) for n in (0, 2, 1))
+    intrinsic(b, "llvm.prefetch.p0", ir.VoidType(), [address, read, second_level, data])
+
+
+prefetch = operation("prefetch", _prefetch, lambda q, offset: types.void, _emit_prefetch)
+"""prefetch(q, offset): ask for the cache line of an element, which need not be in the buffer, in the second level."""
 
 
 # ---- indices

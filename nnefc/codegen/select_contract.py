@@ -7,7 +7,7 @@ import math
 from nnefc.codegen.choice import Choice, operands_of
 from nnefc.codegen.kernels.contract import ContractKernel
 from nnefc.codegen.nest import Loop, collapsed, flattened, nest, unit_loop, volume, without
-from nnefc.codegen.pack import Panels, pixel_loops, reduced_loops, row_loop
+from nnefc.codegen.pack import Panels, TileShape, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import arg
 
@@ -26,6 +26,16 @@ def tiles_per_unit(tiles: int, outer: int, work: int) -> int:
         return divided + outer * tiles * work + units * UNIT_COST
 
     return min({math.ceil(tiles / parts) for parts in range(1, min(tiles, 64) + 1)}, key=lambda n: (cost(n), -n))
+
+
+def prefetching(panel: int, units: int, tiles: int, tile: TileShape) -> tuple[int, ...]:
+    """Elements of a panel, units of one panel, and what a unit of ``tiles`` tiles, a tile, and a step of the reduction
+    prefetch: equal shares of the next panel, but no more than a vector per step. Where a panel is used but once, none:
+    it streams by itself."""
+    if units * tiles == 1:
+        return 0, 1, 0, 0, 0
+    share = math.ceil(panel / (units * tiles))
+    return panel, units, tiles * share, share, min(math.ceil(tile.width / (units * tiles)), tile.lanes)
 
 
 def select_contract(call: Panels, target: Target) -> Choice:
@@ -51,6 +61,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
     block = tile.rows * tiles_per_unit(tiles, volume(tuple(outer)), tile.rows * tile.cols * volume(reduced))
     if tiles > 1:
         outer.append(Loop(math.ceil(row.extent / block), (0,) * (count + 1) + (block,)))
+    units = volume(without(pixels, k)) * math.ceil(row.extent / block)
     operands = operands_of(views, lane, row)
     spec = ContractKernel(
         plain.post if plain.post is not None else arg(0, call.x.dtype),
@@ -71,6 +82,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         inner.extent,
         inner.strides[0],
         block,
+        *prefetching(volume(reduced) * tile.width, units, block // tile.rows, tile),
         *row.strides,
         *lane.strides,
         *flattened(tuple(outer)),

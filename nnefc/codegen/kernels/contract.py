@@ -24,9 +24,12 @@ class ContractKernel(KernelSpec):
     block of them is a multiple of it. ``reduced`` counts the reduced dimensions beside the innermost, whose step in x
     is ``unit`` or in the geometry.
 
-    Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it, rows of a block; strides
-    per operand along rows and lanes; per outer loop its extent and strides for the operands, for the number of the
-    first output and for that of the first row; per outer reduced loop its extent and x's stride.
+    Every tile asks for a share of the next panel's weights: their number, and how many per step of the reduction.
+
+    Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it, rows of a block;
+    elements of a panel, units of one panel, elements that a unit, a tile and a step prefetch; strides per operand along
+    rows and lanes; per outer loop its extent and strides for the operands, for the number of the first output and for
+    that of the first row; per outer reduced loop its extent and x's stride.
     """
 
     family: ClassVar[str] = "contract"
@@ -51,25 +54,27 @@ class ContractKernel(KernelSpec):
 
         count, lanes, rows, cols, unit_step = len(self.operands), self.lanes, self.rows, self.cols, self.unit
         full, tail, width = self.full, self.tail, cols * lanes
-        row_at, lane_at, outer_at = 6, 6 + count, 6 + 2 * count
+        row_at, lane_at, outer_at = 11, 11 + count, 11 + 2 * count
         reduced_at = outer_at + self.outer * (count + 3)
         tile = Tile(self.operands[0].dtype, rows, cols, lanes)
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count + 2), i.unit_offsets(count + 2, self.outer)
         step = i.unit_offsets(1, self.reduced)
-        zero, outer = i.zero_tile(tile), i.outer(tile, target)
+        zero, outer, fetch = i.zero_tile(tile), i.outer(tile, target), i.prefetch
 
         @device
-        def product(p: Any, offsets: Any, g: Any) -> Any:
+        def product(p: Any, offsets: Any, g: Any, ahead: int) -> Any:
             acc = zero()
             w = offsets[1]
-            inner, row_step = geometry(g, 3), geometry(g, row_at)
+            inner, row_step, more = geometry(g, 3), geometry(g, row_at), geometry(g, 10)
             for a in range(geometry(g, 2)):
                 x = step((offsets[0],), g, reduced_at, a)[0]
                 for _ in range(inner):
                     acc = outer(acc, p[0], x, row_step, p[1], w)
                     x += 1 if unit_step else geometry(g, 4)
                     w += width
+                    fetch(p[1], ahead)
+                    ahead += more
             return acc
 
         def store(masked: bool) -> Any:
@@ -83,9 +88,11 @@ class ContractKernel(KernelSpec):
             for unit in range(begin, end):
                 place = move(start(), g, outer_at, unit)
                 valid, first = outputs - place[count], place[count + 1]
+                ahead = place[1] + geometry(g, 6) + unit % geometry(g, 7) * geometry(g, 8)
                 for r in range(first, min(first + geometry(g, 5), m), rows):
                     offsets = advance(place[:count], g, row_at, min(r, m - rows))
-                    acc = product(p, offsets, g)
+                    acc = product(p, offsets, g, ahead)
+                    ahead += geometry(g, 9)
                     if not tail:
                         whole((acc,), p, offsets, g, width)
                     elif not full:
