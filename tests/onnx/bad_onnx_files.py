@@ -305,7 +305,17 @@ FILES: dict[str, tuple[Build, int, str]] = {
     "tensor of no type": (changed(tensor(data_type=0)), INVALID, "element type"),
     "tensor of type 99": (changed(tensor(data_type=99)), INVALID, "element type"),
     "tensor of strings": (changed(tensor(data_type=TensorProto.STRING)), UNSUPPORTED, "STRING"),
-    "tensor of float8": (changed(tensor(data_type=TensorProto.FLOAT8E5M2)), UNSUPPORTED, "FLOAT8E5M2"),
+    "tensor of complex numbers": (changed(tensor(data_type=TensorProto.COMPLEX64)), UNSUPPORTED, "COMPLEX64"),
+    "tensor of float8 of another size": (
+        changed(tensor(data_type=TensorProto.FLOAT8E5M2)),
+        INVALID,
+        "of float8_e5m2 and shape [16, 3, 3, 3] needs 432 bytes",
+    ),
+    "convolution by weights of 4 bits": (
+        changed(tensor(data_type=TensorProto.INT4, raw_data=bytes(216))),
+        UNSUPPORTED,
+        "elements of int4 are not computed with",
+    ),
     "sparse initialiser": (
         changed(lambda m: m.graph.sparse_initializer.add().values.CopyFrom(m.graph.initializer[0])),
         UNSUPPORTED,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnefc.errors import UnsupportedError
+from nnefc.formats.onnx import narrow
 from nnefc.formats.onnx.registry import Anything, Imported
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Origin, Tensor, Value
 from nnefc.ir.signature import Signature
@@ -22,12 +23,10 @@ _LONGEST = 200
 
 
 def dtype_of(array: np.ndarray) -> DType:
-    """The element type of an array. Raises UnsupportedError for one that tensors do not have (strings)."""
+    """The element type that an array has in a Graph. Raises UnsupportedError for one that has none (strings)."""
     try:
-        return DType.of(array.dtype)
+        return narrow.wide_type(array.dtype) if narrow.is_narrow(array) else DType.of(array.dtype)
     except TypeError:
-        if array.dtype.name == "bfloat16":
-            return DType.BF16
         raise UnsupportedError(f"elements of NumPy's {array.dtype} are not supported") from None
 
 
@@ -103,7 +102,7 @@ class Builder:
     def _scalar(self, value: Imported | Literal) -> Operand:
         if not isinstance(value, np.ndarray):
             return value
-        number = value.item()
+        number = narrow.widened(value).item()
         dtype = dtype_of(value)
         return self.stored(value) if dtype.kind == "f" and not np.isfinite(number) else Literal(_number(number), dtype)
 
@@ -121,7 +120,7 @@ class Builder:
         if name is not None:
             self._names[value.name] = name
         origin = Origin((name,) if name else ())
-        number = _number(array.reshape(-1)[0].item()) if array.size else 0
+        number = _number(narrow.widened(array.reshape(-1)[:1])[0].item()) if array.size else 0
         uniform = array.size == 1 or (name is None and array.size <= 1 << 22 and bool((array == array.flat[0]).all()))
         if uniform and (dtype.kind != "f" or np.isfinite(number)):
             attrs = Attrs(shape=array.shape, value=(number,), dtype=dtype)
@@ -228,10 +227,12 @@ def _plain(value: Any) -> Any:
 
 
 def _tensor(array: np.ndarray, dtype: DType) -> Tensor:
-    """The array as stored values; bfloat16, which NNEF's files do not have, as the same values in 32-bit floats."""
+    """The array as stored values; bfloat16, which NNEF's files do not have, as the same values in 32-bit floats.
+    Integers keep the bits that they have in the file."""
     if dtype is DType.BF16:
         return Tensor(array.astype(np.float32), "float", 32)
     if dtype is DType.BOOL:
         return Tensor(array, "bool", 1)
     item = {"f": "float", "i": "int", "u": "uint"}[dtype.kind]
-    return Tensor(array, item, dtype.bits)
+    held = narrow.widened(array)
+    return Tensor(held, item, narrow.bits(array.dtype) if held is not array and item != "float" else dtype.bits)

@@ -14,7 +14,7 @@ from nnefc.formats.onnx.inputs import Inputs
 from nnefc.formats.onnx.model import Source, read
 from nnefc.formats.onnx.nodes import Runner
 from nnefc.formats.onnx.registry import Imported
-from nnefc.formats.onnx.tensors import DTYPES, require_text, type_name
+from nnefc.formats.onnx.tensors import element_type, require_text, type_name
 from nnefc.ir.graph import Graph, Value
 
 Shapes = Mapping[str, Sequence[int]]
@@ -82,12 +82,13 @@ def _output(info: onnx.ValueInfoProto, result: Any) -> Imported:
     """An output, which must be a tensor of the element type that it is declared to have."""
     if not isinstance(result, (np.ndarray, Value)):
         raise UnsupportedError(f"the output {info.name!r} is a sequence or an optional; only tensors can be outputs")
-    declared = DTYPES.get(info.type.tensor_type.elem_type)
+    code = info.type.tensor_type.elem_type
+    declared = element_type(code, f"the output {info.name!r}") if code else None
     if declared is not None:
         from nnefc.formats.onnx.builder import dtype_of
 
         actual = result.type.dtype if isinstance(result, Value) else dtype_of(result)
         if actual is not declared:
-            written = type_name(info.type.tensor_type.elem_type)
+            written = type_name(code)
             raise InvalidModelError(f"the output {info.name!r} is declared as {written}, but has elements of {actual}")
     return result

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from nnefc.errors import InvalidModelError, Location, NnefcError, UnsupportedError
-from nnefc.formats.onnx import attributes, functions, legacy
+from nnefc.formats.onnx import attributes, functions, legacy, narrow
 from nnefc.formats.onnx.builder import Builder
 from nnefc.formats.onnx.model import Model, normal_domain
 from nnefc.formats.onnx.registry import Anything, Node, TensorList, importers
@@ -21,6 +21,8 @@ MAX_DEPTH = 24
 """How deep graphs inside nodes, and functions inside functions, may be nested."""
 MAX_NODES = 100_000
 """How many nodes are run, those of loops and functions counted each time."""
+_OF_NARROW = frozenset("Cast Constant DequantizeLinear Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
+"""Operations that take elements of less than 16 bits that are known at import."""
 
 
 class Runner:
@@ -133,6 +135,9 @@ class Runner:
         return functions.run(self, scope, body, proto, inputs)
 
     def _import(self, scope: Scope, node: Node) -> Sequence[Any]:
+        short = next((x for x in node.inputs if narrow.is_narrow(x)), None)
+        if short is not None and node.op_type not in _OF_NARROW:
+            raise UnsupportedError(f"elements of {short.dtype} are not computed with; they can be dequantized and cast")
         outer, scope.node = scope.node, node
         try:
             return importers()[node.domain, node.op_type].run(scope, node)

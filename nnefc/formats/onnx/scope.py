@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.formats.onnx import narrow
 from nnefc.formats.onnx.builder import Builder, dtype_of
 from nnefc.formats.onnx.registry import Anything, Imported, Node
 from nnefc.formats.onnx.tensors import numpy_type
@@ -99,7 +100,7 @@ class Scope:
         """The values of a tensor that must be known at import; ``what`` names it in the message. Raises
         UnsupportedError."""
         if isinstance(value, np.ndarray):
-            return value
+            return narrow.widened(value)
         if value is None:
             raise InvalidModelError(f"{what} is missing")
         inputs = " and ".join(repr(name) for name in self.builder.sources(value))
@@ -217,7 +218,9 @@ class Scope:
 
     def cast(self, value: Imported, dtype: DType) -> Any:
         """The elements as another type."""
-        return value if self.dtype(value) is dtype else self.op("cast", [value], dtype=dtype)
+        if self.dtype(value) is not dtype:
+            return self.op("cast", [value], dtype=dtype)
+        return narrow.widened(value) if isinstance(value, np.ndarray) else value
 
     def broadcast(self, values: Sequence[Imported]) -> list[Any]:
         """The tensors with leading dimensions of extent 1 up to the same rank. ONNX aligns dimensions from the last,
@@ -248,7 +251,7 @@ def _item(spec: ast.TypeSpec) -> ast.TypeSpec | None:
 def _arrays(operands: Sequence[Imported | Literal]) -> list[np.ndarray] | None:
     """The operands as arrays, or None if one is computed."""
     arrays = [np.asarray(x.value, numpy_type(x.dtype)) if isinstance(x, Literal) else x for x in operands]
-    known = [a for a in arrays if isinstance(a, np.ndarray)]
+    known = [narrow.widened(a) for a in arrays if isinstance(a, np.ndarray)]
     return known if len(known) == len(arrays) else None
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.formats.onnx import narrow
 from nnefc.ir.types import DType
 
 _T = onnx.TensorProto
@@ -144,24 +145,29 @@ class Weights:
         what = f"the tensor {tensor.name!r}"
         if tensor.HasField("segment"):
             raise UnsupportedError(f"{what} is a segment of another")
-        dtype = element_type(tensor.data_type, what)
+        short = narrow.NARROW.get(tensor.data_type)
+        dtype = element_type(tensor.data_type, what) if short is None else narrow.wide_type(short)
         shape = tuple(tensor.dims)
         if len(shape) > MAX_RANK or any(d < 0 for d in shape):
             raise InvalidModelError(f"{what} has the shape {list(shape[:MAX_RANK])}")
         count = math.prod(shape)
+        wanted = count * dtype.size if short is None else narrow.packed_size(short, shape)
         if tensor.data_location == _T.EXTERNAL:
-            buffer, start, length = self._outside(tensor, what, count * dtype.size)
+            buffer, start, length = self._outside(tensor, what, wanted)
         elif stored is not None:
             buffer, start, length = stored()
         elif tensor.HasField("raw_data"):
             buffer, start = tensor.raw_data, 0
             length = len(tensor.raw_data)
+        elif short is not None:
+            return _short(tensor, short, shape, what)
         else:
             return _typed(tensor, dtype, shape, what)
-        if length != count * dtype.size:
-            raise InvalidModelError(
-                f"{what} of {dtype} and shape {list(shape)} needs {count * dtype.size} bytes, but has {length}"
-            )
+        if length != wanted:
+            held = dtype if short is None else short
+            raise InvalidModelError(f"{what} of {held} and shape {list(shape)} needs {wanted} bytes, but has {length}")
+        if short is not None:
+            return narrow.unpacked(np.frombuffer(buffer, np.uint8, length, start), short, shape)
         array = np.frombuffer(buffer, numpy_type(dtype), count, start) if count else np.empty(0, numpy_type(dtype))
         return array.reshape(shape)
 
@@ -192,6 +198,14 @@ def _size(text: str | None, what: str) -> int | None:
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise InvalidModelError(f"{what} is {text[:40]!r}, which is no number of bytes")
     return int(text)
+
+
+def _short(tensor: onnx.TensorProto, dtype: np.dtype, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """Values of less than 16 bits stored as one number per byte."""
+    stored, wanted = tensor.int32_data, narrow.packed_size(dtype, shape)
+    if len(stored) != wanted:
+        raise InvalidModelError(f"{what} of shape {list(shape)} needs {wanted} numbers, but has {len(stored)}")
+    return narrow.unpacked(np.array(stored, np.int64).astype(np.uint8), dtype, shape)
 
 
 def _typed(tensor: onnx.TensorProto, dtype: DType, shape: tuple[int, ...], what: str) -> np.ndarray:

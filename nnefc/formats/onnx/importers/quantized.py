@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nnefc.formats.onnx import narrow
 from nnefc.formats.onnx.importers.conv import convolved
 from nnefc.formats.onnx.importers.tables import check_table
 from nnefc.formats.onnx.registry import Imported, Node, importer
@@ -81,8 +82,8 @@ def _quantize(s: Scope, n: Node) -> Sequence[Imported]:
 @importer("DequantizeLinear")
 def _dequantize(s: Scope, n: Node) -> Sequence[Imported]:
     x, scale, zero = n.need(0), n.need(1), n.input(2)
-    if s.dtype(x).kind not in "iu":
-        raise s.unsupported("only integers are dequantized")
+    if s.dtype(x).kind not in "iu" and not narrow.is_narrow(x):
+        raise s.unsupported("only integers, and known floats of 4 and 8 bits, are dequantized")
     wanted = int(n.attr("output_dtype", 0))
     dtype = DTYPES.get(wanted, DType.F32) if wanted else s.dtype(scale)
     wide = DType.F64 if dtype is DType.F64 else DType.F32
