@@ -10,12 +10,12 @@ import traceback
 from collections.abc import Sequence
 
 from nnefc import __version__
-from nnefc.cli import compare, compiling, convert, inspect, ops, profile, running, show, validate
+from nnefc.cli import bench, compare, compiling, convert, inspect, ops, profile, running, show, validate
 from nnefc.cli.common import UsageError, emit, error_text
 from nnefc.errors import NnefcError
 
 EXIT_USAGE, EXIT_UNSUPPORTED, EXIT_FAULT, EXIT_INTERRUPT, EXIT_PIPE = 2, 4, 5, 130, 141
-COMMANDS = (validate, show, inspect, convert, compiling, running, compare, profile, ops)
+COMMANDS = (validate, show, inspect, convert, compiling, running, compare, bench, profile, ops)
 
 DESCRIPTION = "Compile NNEF and ONNX neural networks to machine code, ahead of time."
 EPILOG = """\
@@ -26,6 +26,7 @@ examples:
   nnefc run model.nnef.tgz --input x=x.npy             compile in memory, then let it answer
   nnefc convert model.onnx model.nnef.tgz              the same network as NNEF; says whether it is plain
   nnefc compare model.onnx ort                         layer by layer with ONNX Runtime
+  nnefc bench model.onnx --compare ort,openvino        how fast, and how fast are others?
   nnefc profile model.onnx --html profile.html         which kernel takes how long, and what would be possible?
 
 exit codes:

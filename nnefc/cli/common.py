@@ -96,6 +96,17 @@ def add_threads(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=positive, metavar="N", help="threads per call (default: one per free core)")
 
 
+def add_target(command: argparse.ArgumentParser) -> None:
+    """The machine that code is made for."""
+    command.add_argument("--target", metavar="TRIPLE", default="host", help="the machine to run on (default: this)")
+    command.add_argument("--cpu", metavar="NAME[+FEATURE]", help="its CPU (default: any of the triple)")
+
+
+def target_of(args: argparse.Namespace) -> str:
+    """The target of :func:`add_target` as ``Target.parse`` reads it."""
+    return f"{args.target}:{args.cpu}" if args.cpu else str(args.target)
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:

@@ -6,7 +6,17 @@ import argparse
 import time
 from pathlib import Path
 
-from nnefc.cli.common import UsageError, add_model, emit, is_compiled, read_entries, signature, size_text
+from nnefc.cli.common import (
+    UsageError,
+    add_model,
+    add_target,
+    emit,
+    is_compiled,
+    read_entries,
+    signature,
+    size_text,
+    target_of,
+)
 
 NAME = "compile"
 HELP = "compile a model into an importable Python package"
@@ -22,8 +32,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="the folder to write; its name is the package's"
     )
-    command.add_argument("--target", metavar="TRIPLE", default="host", help="the machine to run on (default: this)")
-    command.add_argument("--cpu", metavar="NAME[+FEATURE]", help="its CPU (default: any of the triple)")
+    add_target(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if len({tuple(v.type.shape for v in graph.inputs) for graph in graphs}) < len(graphs):
         raise UsageError("two of the sets that --shape gives mean the same shapes of all inputs")
     start = time.perf_counter()
-    model = compile_model(graphs, target=_target(args))
+    model = compile_model(graphs, target=target_of(args))
     try:
         model.save(args.output)
     except FileExistsError as error:
@@ -61,10 +70,6 @@ def run(args: argparse.Namespace) -> int:
     for entry in model.entries if len(graphs) > 1 else ():
         print(f"  takes {entry}")
     return 0
-
-
-def _target(args: argparse.Namespace) -> str:
-    return f"{args.target}:{args.cpu}" if args.cpu else str(args.target)
 
 
 def _check_output(output: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
         result = profile(graph, given, threads=args.threads, seconds=args.seconds)
     except ValueError as error:
         raise InvalidModelError(f"the model cannot work on these inputs: {error}") from error
+    result = replace(result, name=Path(args.model).name.split(".")[0] or result.name)
     _write(args, result)
     if args.json:
         emit(result.record())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nnefc.codegen.cost import cost, expected_seconds
 from nnefc.codegen.pack import Panels
@@ -34,11 +34,17 @@ def format_plan(name: str, plan: LaunchPlan, target: Target) -> str:
 def _launch_lines(launch: Launch, target: Target) -> Iterator[str]:
     call = launch.call
     if call is not None and call.origin.names:
-        yield f"# {' + '.join(call.origin.names)}"
+        yield f"# {title_of(call.origin.names)}"
     yield f"{call_text(call)};" if call is not None else "call;"
     units = f"{launch.units} units" if launch.units != 1 else "1 unit"
     expected = f", {expected_text(call, target)}" if call is not None else ""
     yield f"    by {instance_text(launch.spec)}, {units}{' on one thread' if launch.serial else ''}{expected}"
+
+
+def title_of(names: Sequence[str]) -> str:
+    """Names of an origin in short: the first whole, of the others the last part; none that only lengthens another."""
+    own = [n for n in names if not any(n != m and n.startswith(m) for m in names)]
+    return " + ".join([*own[:1], *(n.rpartition("/")[2] for n in own[1:])])
 
 
 def call_text(call: Call) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -17,6 +17,11 @@ def machine() -> dict[str, str | int]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
+
+
+def machine_text(facts: Mapping[str, str | int]) -> str:
+    """What :func:`machine` says, in one line."""
+    return f"{facts['cpu']}, {facts['cpus']} CPUs, {facts['system']}, Python {facts['python']}"
 
 
 def _cpu_name() -> str:

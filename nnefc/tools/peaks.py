@@ -23,6 +23,8 @@ STEPS = 1 << 17
 """Steps of 16 multiply-adds of vectors by which the arithmetic peak is measured."""
 READ = 1 << 27
 """Bytes that each thread reads, at least, in the measurement of a level."""
+MOST = 1 << 28
+"""Bytes that each thread reads at most, to measure the memory."""
 RUNS = 9
 """Of which the fastest counts: a peak is what can be reached."""
 
@@ -77,7 +79,7 @@ def measure(threads: int) -> Peaks:
     arithmetic = PeakKernel(4, 4 if many else 2, lanes, False)
     reading = PeakKernel(1, 8, lanes, True)
     own = (sizes["L1"], sizes["L2"], sizes["L3"] // threads)  # of each thread
-    ranges = (own[0] // 2, own[1] // 2, max(2 * own[1], own[2] // 4), 4 * own[2])
+    ranges = (own[0] // 2, own[1] // 2, max(2 * own[1], own[2] // 4), min(4 * own[2], MOST))
     vectors = [_launch(arithmetic, 1, STEPS, 0, threads)]
     for size in ranges:
         steps = size // (4 * reading.cols * lanes)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnefc import api
-from nnefc.codegen.artefact import load_artefact
-from nnefc.codegen.cost import Cost, cost, reached_bytes
-from nnefc.codegen.plan_text import instance_text
-from nnefc.codegen.spec import Launch
-from nnefc.codegen.ticks import launches, with_ticks
 from nnefc.ir.graph import Graph
 from nnefc.ir.types import DType, TensorType
 from nnefc.ir.view import Role
 from nnefc.tools.compare import complete
 from nnefc.tools.machine import machine, versions
-from nnefc.tools.peaks import Peaks, measure
+
+if TYPE_CHECKING:
+    from nnefc.codegen.cost import Cost
+    from nnefc.codegen.spec import Launch
+    from nnefc.tools.peaks import Peaks
 
 MIN_RUNS, MAX_RUNS = 5, 2000
 
@@ -43,9 +42,10 @@ class Kernel:
 
     @property
     def title(self) -> str:
-        """The names in short: the first whole, of the others the last part; none that only lengthens another."""
-        own = [n for n in self.names if not any(n != m and n.startswith(m) for m in self.names)]
-        return " + ".join([*own[:1], *(n.rpartition("/")[2] for n in own[1:])]) or self.family
+        """The names in short; the family where there is none."""
+        from nnefc.codegen.plan_text import title_of
+
+        return title_of(self.names) or self.family
 
     @property
     def gflops(self) -> float:
@@ -129,6 +129,10 @@ def profile(
     slowest. Runs are repeated for ``seconds``. Raises what :func:`nnefc.compile` raises, UnsupportedError for code that
     this machine cannot run, and ValueError for inputs that the model cannot work on.
     """
+    from nnefc.codegen.artefact import load_artefact
+    from nnefc.codegen.ticks import launches, with_ticks
+    from nnefc.tools.peaks import measure
+
     made = api.compile(model, threads=threads, **options)
     artefact = made._made()
     artefact.target.check_host()
@@ -157,6 +161,9 @@ def profile(
 
 def _kernel(launch: Launch, seconds: float, peaks: Peaks, working_set: int) -> Kernel:
     """``working_set`` is what a whole call touches: constants come from a level that holds all of it."""
+    from nnefc.codegen.cost import cost, reached_bytes
+    from nnefc.codegen.plan_text import instance_text
+
     call = launch.call
     assert call is not None
     spent = cost(call)

@@ -10,38 +10,34 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from nnefc.tools.machine import machine_text
 from nnefc.tools.profile import Kernel, Profile
 
 WIDTH, HEIGHT = 960, 600
 LEFT, RIGHT, TOP, BOTTOM = 76, 28, 64, 64
 COLOURS = ("#1f6fb4", "#d1601f", "#2f8f4e", "#8450a8", "#b3344f", "#7a5c2e", "#4a7d8c", "#8c8c2b", "#555555")
-SMALLEST, LARGEST = 3.5, 22.0
-"""Radii of the points: their areas go by share of time."""
+SMALLEST, LARGEST = 3.5, 40.0
+"""Radii of points, of the smallest and of one that takes all the time: areas go by share of time."""
 _STYLE = "font-family: system-ui, 'DejaVu Sans', sans-serif; font-size: 13px; fill: #222"
 
 
 class _Scale:
-    """From numbers to places along an axis, by logarithm; both ends are powers of ten."""
+    """From numbers between ``least`` and ``most`` to places along an axis, by logarithm."""
 
-    def __init__(self, low: float, high: float, start: float, end: float):
-        self.first, self.last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        self.last = max(self.last, self.first + 1)
-        self.start, self.end = start, end
+    def __init__(self, least: float, most: float, start: float, end: float):
+        self.least, self.most, self.start, self.end = least, most, start, end
 
     def __call__(self, value: float) -> float:
-        part = (math.log10(value) - self.first) / (self.last - self.first)
+        part = math.log(value / self.least) / math.log(self.most / self.least)
         return self.start + part * (self.end - self.start)
 
-    def decades(self) -> range:
-        return range(self.first, self.last + 1)
-
-    @property
-    def least(self) -> float:
-        return float(10.0**self.first)
-
-    @property
-    def most(self) -> float:
-        return float(10.0**self.last)
+    def ticks(self) -> Iterator[tuple[int, float]]:
+        """First digit and value of every number with one digit that is not 0."""
+        for decade in range(math.floor(math.log10(self.least)), math.ceil(math.log10(self.most))):
+            for digit in range(1, 10):
+                value = float(f"{digit}e{decade}")
+                if self.least <= value <= self.most:
+                    yield digit, value
 
 
 def colours(profile: Profile) -> dict[str, str]:
@@ -59,9 +55,9 @@ def svg(profile: Profile) -> str:
     peaks = profile.peaks
     ridges = [peaks.gflops / level.bandwidth for level in peaks.levels]
     across = [k.intensity for _, k in shown] + ridges
-    up = [k.gflops for _, k in shown] + [peaks.gflops * 1.5]
-    x = _Scale(min(across) / 1.3, max(across) * 3, LEFT, WIDTH - RIGHT)
-    y = _Scale(max(min(up) / 1.3, peaks.gflops * 1e-5), max(up), HEIGHT - BOTTOM, TOP)
+    up = [k.gflops for _, k in shown] + [peaks.gflops]
+    x = _Scale(max(min(across), ridges[-1] * 1e-4) / 2, max(across) * 2, LEFT, WIDTH - RIGHT)
+    y = _Scale(max(min(up), peaks.gflops * 1e-4) / 2, max(up) * 1.6, HEIGHT - BOTTOM, TOP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" style="{_STYLE}">',
         f"<title>Roofline of {escape(profile.name)}</title>",
@@ -97,19 +93,16 @@ def _axes(x: _Scale, y: _Scale) -> Iterator[str]:
     """Lines at every power of ten, fainter ones in between, and what the axes mean."""
     bottom, top = y.start, y.end
     for scale, vertical in ((x, True), (y, False)):
-        for decade in scale.decades():
-            for n in range(1, 10) if decade < scale.last else (1,):
-                at = scale(n * 10.0**decade)
-                style = f'stroke="{"#ccc" if n == 1 else "#eee"}"'
-                ends = (at, bottom, at, top) if vertical else (x.start, at, x.end, at)
-                yield _line(*ends, style)
-            label = f"{10.0**decade:g}"
-            at = scale(10.0**decade)
-            yield (
-                _text(at, bottom + 20, label, anchor="middle")
-                if vertical
-                else _text(x.start - 8, at + 4, label, anchor="end")
-            )
+        labelled = (1, 2, 5) if scale.most / scale.least < 3000 else (1,)
+        for digit, value in scale.ticks():
+            at = scale(value)
+            ends = (at, bottom, at, top) if vertical else (x.start, at, x.end, at)
+            yield _line(*ends, f'stroke="{"#ccc" if digit == 1 else "#eee"}"')
+            if digit in labelled and vertical:
+                yield _text(at, bottom + 20, f"{value:g}", anchor="middle")
+            elif digit in labelled:
+                yield _text(x.start - 8, at + 4, f"{value:g}", anchor="end")
+    yield f'<path d="M{x.start},{top}V{bottom}H{x.end}" fill="none" stroke="#888"/>'
     yield _text((x.start + x.end) / 2, HEIGHT - 18, "arithmetic intensity, FLOP per byte", anchor="middle", size=14)
     middle = (bottom + top) / 2
     turn = f'transform="rotate(-90 20 {middle:.1f})"'
@@ -146,29 +139,28 @@ def _roofs(profile: Profile, x: _Scale, y: _Scale) -> Iterator[str]:
 
 def _point(index: int, kernel: Kernel, profile: Profile, x: _Scale, y: _Scale) -> str:
     share = kernel.seconds / profile.kernel_seconds
-    radius = max(SMALLEST, LARGEST * math.sqrt(min(1.0, share / 0.25)))
+    radius = max(SMALLEST, LARGEST * math.sqrt(share))
     said = (
         f"{kernel.title}\n{kernel.kernel}, {list(kernel.shape)}\n{kernel.seconds * 1e6:.1f} us, {share:.1%} of the time"
         f"\n{kernel.gflops:.1f} GFLOP/s, {kernel.bandwidth:.1f} GB/s, {kernel.intensity:.3g} FLOP per byte"
         f"\n{kernel.limit / kernel.seconds:.0%} of what is possible"
     )
-    place = f'cx="{x(kernel.intensity):.1f}" cy="{y(max(kernel.gflops, y.least)):.1f}" r="{radius:.1f}"'
+    place = f'cx="{x(max(kernel.intensity, x.least)):.1f}" cy="{y(max(kernel.gflops, y.least)):.1f}" r="{radius:.1f}"'
     colour = colours(profile)[kernel.family]
     style = f'fill="{colour}" fill-opacity="0.45" stroke="{colour}"'
     return f'<circle class="kernel" data-kernel="{index}" {place} {style}><title>{escape(said)}</title></circle>'
 
 
 def _legend(profile: Profile, silent: int) -> Iterator[str]:
-    at = HEIGHT - BOTTOM - 14
-    right = WIDTH - RIGHT - 150
-    entries = list(colours(profile).items())
+    """Families by colour with their share of the time, in the corner where slow kernels of much arithmetic would be."""
+    right, at = WIDTH - RIGHT - 14, HEIGHT - BOTTOM - 14
     if silent:
-        yield _text(right - 14, at, f"{silent} without arithmetic: not shown", "#666", size=12)
-        at -= 20
-    for family, colour in reversed(entries):
+        yield _text(right, at, f"without arithmetic, not shown: {silent}", "#666", "end", 12)
+        at -= 22
+    for family, colour in reversed(colours(profile).items()):
         share = sum(k.seconds for k in profile.kernels if k.family == family) / profile.kernel_seconds
-        yield f'<circle cx="{right - 8}" cy="{at - 4}" r="6" fill="{colour}" fill-opacity="0.6" stroke="{colour}"/>'
-        yield _text(right + 4, at, f"{family} {share:.1%}")
+        yield f'<circle cx="{right - 6}" cy="{at - 4}" r="6" fill="{colour}" fill-opacity="0.6" stroke="{colour}"/>'
+        yield _text(right - 18, at, f"{family} {share:.1%}", anchor="end")
         at -= 20
 
 
@@ -182,7 +174,7 @@ def page(profile: Profile) -> str:
             f"{profile.seconds * 1e3:.4g} ms a call (median of {profile.runs})",
             f"{len(profile.kernels)} kernels, {profile.kernel_seconds * 1e3:.4g} ms",
             _threads(profile.peaks.threads),
-            *(str(v) for v in profile.machine.values()),
+            machine_text(profile.machine),
             *(f"{k} {v}" for k, v in profile.versions.items()),
         ]
     )
