@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,7 @@ def bench(
         engines, skipped = [stack.enter_context(Engine("nnefc", folder, count, scratch / "inputs.npz"))], {}
         for peer in compare:
             try:
-                path = peer_file(peer, model, scratch, options)
-                engines.append(stack.enter_context(Engine(peer, path, count, scratch / "inputs.npz")))
+                engines.append(stack.enter_context(_peer(peer, model, scratch, options, count)))
             except UnsupportedError as error:
                 skipped[peer] = error.message
         times = take_turns(engines, seconds, runs)
@@ -151,19 +150,21 @@ def take_turns(engines: Sequence[Engine], seconds: float, runs: int | None = Non
     return times
 
 
-def peer_file(peer: str, model: api.Path | Graph, scratch: Path, options: Mapping[str, Any]) -> Path:
-    """The file that a peer reads: the model's own where it can and nothing about it was changed, else ONNX."""
-    plain = not isinstance(model, Graph) and not options.get("constants") and not options.get("shapes")
-    if plain:
+def _peer(peer: str, model: api.Path | Graph, scratch: Path, options: Mapping[str, Any], threads: int) -> Engine:
+    """The network in a peer: the model's own file where that reads it and nothing about it was changed, else ONNX."""
+    own = not isinstance(model, Graph) and not options.get("constants") and not options.get("shapes")
+    if own:
         path = Path(os.fspath(model))  # type: ignore[arg-type]
-        is_onnx = path.name.lower().endswith(".onnx")
-        if is_onnx or (peer == "tract" and path.name.lower().endswith((".tgz", ".tar.gz", ".tar"))):
-            return path
+        if path.name.lower().endswith(".onnx"):
+            return Engine(peer, path, threads, scratch / "inputs.npz")
+        if peer == "tract":
+            with suppress(UnsupportedError):
+                return Engine(peer, path, threads, scratch / "inputs.npz")
     written = scratch / "network.onnx"
     if not written.exists():
         named = {k: options[k] for k in ("shapes", "constants") if k in options}
         api.save(model if isinstance(model, Graph) else api.load(model, **named), written)
-    return written
+    return Engine(peer, written, threads, scratch / "inputs.npz")
 
 
 def _timing(engine: Engine, times: Sequence[float], scratch: Path) -> Timing:

@@ -169,7 +169,8 @@ def main() -> None:
         try:
             answer = worker.answer(json.loads(line))
         except Exception as error:  # an engine's own classes derive from nothing narrower
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            text = str(error).partition("Stack backtrace:")[0].strip()
+            answer = {"error": f"{type(error).__name__}: {text[:1000]}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
