@@ -82,7 +82,7 @@ def _schedule(program: Program, target: Target, storage: Storage) -> LaunchPlan:
         if len(specs) > MAX_KERNELS:
             message = f"the network needs more than {MAX_KERNELS} different kernels; so many are not supported"
             raise UnsupportedError(message).at(call.origin.location)
-        work = sum(v.volume for v in call.reads() + call.writes())
+        work = call.elements()
         total += work
         if total > MAX_WORK:
             message = f"a call would read and write {total} elements or more; at most {MAX_WORK} are supported"

@@ -18,6 +18,7 @@ from nnefc.ir.precision import HALVES, memory_of, product_type, rounded_product,
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Row
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.ir.window import Slide, Window
 
 Source = Operand | View
 
@@ -215,6 +216,29 @@ class ProgramBuilder:
             out = self.new(kept, dtype, order if order is not None else default)
         wide = tuple(v.broadcast_to(full) for v in inputs)
         self.emit(Reduce(op, expr, post, wide, tuple(v.broadcast_to(kept) for v in extras), out, axes))
+        return out
+
+    def window(
+        self,
+        op: str,
+        x: View,
+        slides: Sequence[Slide],
+        out: View,
+        *,
+        weights: Sequence[View] = (),
+        expr: Expr | None = None,
+        post: Expr | None = None,
+        extras: Sequence[View] = (),
+    ) -> View:
+        """Reduce the windows over the last ``len(slides)`` dimensions of ``x``: see ``Window``. The other dimensions of
+        ``x`` and ``weights`` and all of ``extras`` broadcast to the output's. Half precision is added up in F32."""
+        expr = expr if expr is not None else arg(0, x.dtype)
+        if op in ("sum", "prod") and expr.dtype in HALVES:
+            expr, post = wide_sum(expr, post)
+        kept, sizes = out.shape[: out.rank - len(slides)], tuple(s.size for s in slides)
+        x, taps = x.broadcast_to(kept + x.shape[len(kept) :]), tuple(w.broadcast_to(kept + sizes) for w in weights)
+        added = tuple(v.broadcast_to(out.shape) for v in extras)
+        self.emit(Window(op, expr, post, x, taps, added, out, tuple(slides)))
         return out
 
     def row(

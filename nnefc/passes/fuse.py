@@ -1,8 +1,8 @@
 """Fusion on kernel families: what follows a kernel element by element is done where the kernel stores.
 
 Two rules serve all operations. A Map that reads all that one kernel wrote, and is its only reader, moves into that
-kernel (into the expression of a Map, the ``post`` of a Reduce or a Contract). A copy of all that one kernel wrote
-vanishes: the kernel writes to the copy's place, or, where others read it too, everyone uses the copy's buffer.
+kernel (into the expression of a Map, the ``post`` of a Reduce, a Window or a Contract). A copy of all that one kernel
+wrote vanishes: the kernel writes to the copy's place, or, where others read it too, everyone uses the copy's buffer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from nnefc.ir.expr import Expr, arg
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
 from nnefc.ir.view import Role, View
+from nnefc.ir.window import Window
 
 MAX_NODES = 96
 """Nodes that a fused expression may have."""
@@ -145,7 +146,7 @@ def fuse_calls(producer: Call, consumer: Map) -> Call | None:
         return None
     if isinstance(producer, Map):
         return replace(producer, exprs=(expr,), inputs=producer.inputs + views, outputs=(target,), origin=origin)
-    assert isinstance(producer, (Reduce, Contract))
+    assert isinstance(producer, (Reduce, Window, Contract))
     return replace(producer, post=expr, extras=producer.extras + views, output=target, origin=origin)
 
 
@@ -156,7 +157,7 @@ def _stored(producer: Call) -> tuple[Expr | None, int]:
     if isinstance(producer, Contract):
         plain = arg(0, producer.x.dtype)
         return (producer.post or plain), 1 + len(producer.extras)
-    if isinstance(producer, Reduce):
+    if isinstance(producer, (Reduce, Window)):
         if producer.post is not None:
             return producer.post, 1 + len(producer.extras)
         return arg(0, producer.output.dtype), 1 + len(producer.extras)

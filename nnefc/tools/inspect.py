@@ -17,6 +17,7 @@ from nnefc.ir.graph import Graph, Tensor, Value
 from nnefc.ir.program import Call, Contract, Program, Reduce
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role
+from nnefc.ir.window import Window
 
 SOURCES = ("external", "variable", "constant")
 """Operations that compute nothing."""
@@ -144,6 +145,8 @@ def macs(program: Program) -> int:
 def _call_macs(call: Call) -> int:
     if isinstance(call, Contract):
         return call.output.volume * math.prod(call.x.shape[call.x.rank - call.reduced :])
+    if isinstance(call, Window) and call.op == "sum" and call.expr.op == "mul" and call.weights:
+        return call.output.volume * math.prod(s.size for s in call.slides)
     if isinstance(call, Reduce) and call.op == "sum" and call.expr.op == "mul":
         operands = {e.value for e in call.expr.args if e.op == "arg"}
         if len(operands) == 2:

@@ -14,6 +14,7 @@ from nnefc.ir.interpret import interpret
 from nnefc.ir.program import Program
 from nnefc.ir.program_text import format_program
 from nnefc.ir.types import DType
+from nnefc.ir.window import Slide
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.spread import spread
@@ -162,6 +163,29 @@ def test_fuse_does_not_scatter_what_a_kernel_stores_in_vectors() -> None:
         t: f32[1,3,2,2]@0(12,1,6,3) = reduce([x: f32[1,3,2,2,2,2]@0(0,16,8,2,4,1)], max of $0 over 2);
         y.out: f32[1,3,2,2] = map([t: f32[1,3,2,2]@0(0,1,6,3)], $0);
         """,
+    )
+
+
+def test_fuse_into_windows() -> None:
+    """A clamp and a residual follow a depthwise convolution."""
+
+    def build(b: ProgramBuilder) -> None:
+        x, w = b.input("x", F, (8, 5)), b.input("w", F, (8, 3))
+        r, out = b.input("r", F, (8, 5)), b.new((8, 5), F)
+        b.window("sum", x, [Slide(3, before=1)], out, weights=[w], expr=call("mul", X, Y))
+        b.output("y", b.map(call("add", X, Y), [relu(b, out), r]))
+
+    check(
+        build,
+        fuse,
+        """
+        t: f32[8,5] = window([x: f32[8,5], w: f32[8,3]], sum of mul($0, $1) over [3 before 1]);
+        t.2: f32[8,5] = map([t: f32[8,5]], max($0, 0.0));
+        t.3: f32[8,5] = map([t.2: f32[8,5], r: f32[8,5]], add($0, $1));
+        y.out: f32[8,5] = map([t.3: f32[8,5]], $0);
+        """,
+        "y.out: f32[8,5] = window([x: f32[8,5], w: f32[8,3]], sum of mul($0, $1) over [3 before 1], "
+        "post = add(max($0, 0.0), $1) with [r: f32[8,5]]);",
     )
 
 
