@@ -62,6 +62,10 @@ class Window(Call):
         """The number of dimensions in which windows do not move."""
         return self.output.rank - len(self.slides)
 
+    @property
+    def taps(self) -> int:
+        """The number of taps of a window."""
+        return math.prod(s.size for s in self.slides)
+
     def elements(self) -> int:
-        each = math.prod(s.size for s in self.slides) * (1 + len(self.weights)) + len(self.extras) + 1
-        return each * self.output.volume
+        return (self.taps * (1 + len(self.weights)) + len(self.extras) + 1) * self.output.volume
