@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 import numpy as np
 
-from nnefc.codegen.pack import pack
+from nnefc.codegen.pack import common_columns, pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
-from nnefc.codegen.storage import Storage, aligned_size
+from nnefc.codegen.storage import Storage, aligned_size, share_constants
 from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
@@ -45,9 +45,13 @@ def plan(program: Program, target: Target) -> LaunchPlan:
     return plan_entries([program], target)[0]
 
 
-def plan_entries(programs: Iterable[Program], target: Target) -> tuple[LaunchPlan, ...]:
-    """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact."""
-    return schedule_entries((fold(pack(program, target)) for program in programs), target)
+def plan_entries(programs: Sequence[Program], target: Target) -> tuple[LaunchPlan, ...]:
+    """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact.
+
+    Weights that they have in common are packed alike, so that they are stored once."""
+    programs = share_constants(programs)
+    columns = common_columns(programs, target)
+    return schedule_entries((fold(pack(program, target, columns)) for program in programs), target)
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:
