@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,10 @@ class TestShow:
 
 
 class TestCompile:
+    def test_sizes_are_told(self, guarded, model: Path, tmp_path: Path) -> None:
+        text = guarded("compile", model, "-o", tmp_path / "net").out
+        assert re.search(r"^library [\d.]+ kB, weights \d+ bytes, \d\.\d\d times the parameters$", text, re.MULTILINE)
+
     def test_what_is_written(self, compiled: Path) -> None:
         names = {p.name for p in compiled.iterdir()}
         assert {"__init__.py", "linear.so", "linear.h", "weights.bin", "manifest.json"} <= names
@@ -143,6 +148,8 @@ class TestCompile:
         result = reply.json()
         assert reply.code == 0 and result["output"] == str(tmp_path / "net")
         assert result["files"]["weights.bin"] >= W.nbytes and result["seconds"] > 0
+        assert result["weights_bytes"] == result["files"]["weights.bin"] and result["parameter_bytes"] == W.nbytes
+        assert result["library_bytes"] == result["files"]["net.so"]
         ports = {"inputs": [{"name": "x", "dtype": "f32", "shape": [1, 4]}]}
         assert result["entries"] == [{**ports, "outputs": [{"name": "y", "dtype": "f32", "shape": [1, 3]}]}]
 
