@@ -10,11 +10,11 @@ import numpy as np
 
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.target import Target
+from nnefc.codegen.winograd import Convolution, Winograd, estimated_cycles
 from nnefc.ir.expr import UNARY_FLOAT, Expr
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.view import View
-from nnefc.ir.window import Window
 
 FUNCTION_COST = 12
 """What a vector function (exp, sin, ...) takes, in additions."""
@@ -41,8 +41,9 @@ class Cost:
 
 
 def cost(call: Call) -> Cost:
-    """What a call computes, reads and writes."""
-    return Cost(flops(call), _bytes(call.reads()), _bytes(call.writes()))
+    """What a call computes, reads and writes; scratch memory of its own not counted."""
+    written = (call.contract.output,) if isinstance(call, Winograd) else call.writes()
+    return Cost(flops(call), _bytes(call.reads()), _bytes(written))
 
 
 def flops(call: Call) -> int:
@@ -52,12 +53,10 @@ def flops(call: Call) -> int:
 
 def multiply_adds(call: Call) -> int:
     """The products that a call adds up: those of a contraction, and of a sum of products of two tensors."""
-    if isinstance(call, Panels):
+    if isinstance(call, (Panels, Winograd)):
         call = call.contract
     if isinstance(call, Contract):
         return call.output.volume * math.prod(call.x.shape[call.x.rank - call.reduced :])
-    if isinstance(call, Window) and call.op == "sum" and call.expr.op == "mul" and call.weights:
-        return call.taps * call.output.volume
     if isinstance(call, Reduce) and call.op == "sum" and call.expr.op == "mul":
         operands = {e.value for e in call.expr.args if e.op == "arg"}
         if len(operands) == 2:
@@ -102,11 +101,6 @@ def _reduce(call: Reduce, function: int = 1) -> int:
     return _volume(call.inputs) * (_arithmetic(call.expr, function) + 1) + post
 
 
-def _window(call: Window, function: int = 1) -> int:
-    post = _arithmetic(call.post, function) if call.post is not None else 0
-    return call.output.volume * (call.taps * (_arithmetic(call.expr, function) + 1) + post)
-
-
 def _row(call: Row, function: int = 1) -> int:
     stages = sum(_arithmetic(e, function) + 1 for _, e in call.stages)
     return _volume((*call.inputs, call.output)) * (stages + _arithmetic(call.expr, function))
@@ -126,7 +120,7 @@ def _compares(call: Sort | Suppress, function: int = 1) -> int:
     return keys.volume * 2 * max(1, keys.shape[-1]).bit_length() if keys.volume else 0
 
 
-def _products(call: Contract | Panels, function: int = 1) -> int:
+def _products(call: Contract | Panels | Winograd, function: int = 1) -> int:
     return 2 * multiply_adds(call)
 
 
@@ -141,10 +135,10 @@ def _boxes(call: BoxReduce, function: int = 1) -> int:
 _FLOPS: dict[type, Callable[..., int]] = {
     Map: _map,
     Reduce: _reduce,
-    Window: _window,
     Row: _row,
     Contract: _products,
     Panels: _products,
+    Winograd: _products,
     Gather: _nothing,
     BoxReduce: _boxes,
     Scatter: _scatter,
@@ -186,6 +180,9 @@ def expected_seconds(call: Call, target: Target) -> float:
 
 
 def _cycles(call: Call, machine: Machine) -> float:
+    if isinstance(call, Winograd):
+        convolution, tile = Convolution.of(call.contract, call.axes), call.blocking.tile
+        return estimated_cycles(convolution, call.blocking.m, tile.lanes) / machine.vectors
     if isinstance(call, Panels):
         tile, outputs = call.tile, call.contract.output.shape[-1]
         padded = math.ceil(outputs / tile.width) * tile.width / max(outputs, 1)

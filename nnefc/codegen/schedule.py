@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 import numpy as np
 
-from nnefc.codegen.pack import common_columns, pack
+from nnefc.codegen.pack import pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
-from nnefc.codegen.storage import Storage, aligned_size, share_constants
+from nnefc.codegen.storage import Storage, aligned_size
 from nnefc.codegen.target import Target
+from nnefc.codegen.winograd import use_winograd
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
 from nnefc.ir.graph import Origin
@@ -40,18 +41,21 @@ Range = tuple[Space, int, int, int]
 """A space, its number, and the bytes from and to which a view reaches."""
 
 
-def plan(program: Program, target: Target) -> LaunchPlan:
-    """The launches of a lowered Program: weights are packed and folded, kernels selected, memory placed."""
-    return plan_entries([program], target)[0]
+def plan(program: Program, target: Target, *, winograd: bool = True) -> LaunchPlan:
+    """The launches of a lowered Program: its calls are prepared, kernels selected, memory placed."""
+    return plan_entries([program], target, winograd=winograd)[0]
 
 
-def plan_entries(programs: Sequence[Program], target: Target) -> tuple[LaunchPlan, ...]:
-    """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact.
+def plan_entries(programs: Iterable[Program], target: Target, *, winograd: bool = True) -> tuple[LaunchPlan, ...]:
+    """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact."""
+    return schedule_entries((prepare(program, target, winograd=winograd) for program in programs), target)
 
-    Weights that they have in common are packed alike, so that they are stored once."""
-    programs = share_constants(programs)
-    columns = common_columns(programs, target)
-    return schedule_entries((fold(pack(program, target, columns)) for program in programs), target)
+
+def prepare(program: Program, target: Target, *, winograd: bool = True) -> Program:
+    """A lowered Program as :func:`schedule` takes it: contractions as kernels do them, their weights packed.
+
+    Without ``winograd``, no weights take more room than packing them needs."""
+    return fold(pack(use_winograd(program, target) if winograd else program, target))
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:
@@ -86,7 +90,7 @@ def _schedule(program: Program, target: Target, storage: Storage) -> LaunchPlan:
         if len(specs) > MAX_KERNELS:
             message = f"the network needs more than {MAX_KERNELS} different kernels; so many are not supported"
             raise UnsupportedError(message).at(call.origin.location)
-        work = call.elements()
+        work = sum(v.volume for v in call.reads() + call.writes())
         total += work
         if total > MAX_WORK:
             message = f"a call would read and write {total} elements or more; at most {MAX_WORK} are supported"

@@ -11,6 +11,8 @@ from nnefc.codegen import llvm
 from nnefc.errors import UnsupportedError
 from nnefc.ir.types import DType
 
+CACHE_LINE = 64
+"""Bytes that a cache brings at a time."""
 CPU_FLAGS: dict[str, dict[str, str]] = {
     "x86_64": {
         name: name

@@ -1,0 +1,275 @@
+"""Convolutions of 3 x 3 with a step of 1 by few multiplications (Winograd, 1980; Lavin and Gray, 2016).
+
+``F(m x m, 3 x 3)`` gives ``m x m`` outputs from ``n x n`` inputs, ``n = m + 2``, with ``n * n`` products for each pair
+of channels: ``Y = A' [(G g G') * (B' d B)] A``. The map is cut into image tiles; the last ones of a row or a column
+overlap those before, so that nothing outside the input is read.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnefc.codegen.nest import Nest, collapsed, nest
+from nnefc.codegen.pack import TileShape, tile_shape
+from nnefc.codegen.target import CACHE_LINE, Target
+from nnefc.ir.interpret import array
+from nnefc.ir.program import Call, Contract, Program
+from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.passes.fold import prune
+
+POINTS: dict[int, tuple[float, ...]] = {2: (0, 1, -1), 4: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
+"""Per size ``m`` of image tiles the points of interpolation, beside infinity. They are exact in binary; among sets of
+small fractions those for 4 lose the fewest digits."""
+PLANE_PAD = 16
+"""Elements between the ``n * n`` planes of scratch memory, which powers of two would map to the same cache sets."""
+
+
+@functools.cache
+def matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``B'`` (n x n), ``G`` (n x 3) and ``A'`` (m x n), of F64, for the points of ``m`` and infinity (Toom-Cook)."""
+    points = POINTS[m]
+    others = [[q for q in points if q != p] for p in points]
+    bt, g, at = np.zeros((m + 2, m + 2)), np.zeros((m + 2, 3)), np.zeros((m, m + 2))
+    for k, (p, rest) in enumerate(zip(points, others, strict=True)):
+        bt[k, : m + 1] = np.poly(rest)[::-1]
+        g[k] = np.power(p, np.arange(3)) / np.prod([p - q for q in rest])
+        at[:, k] = np.power(p, np.arange(m))
+    bt[-1], g[-1, 2], at[-1, -1] = np.poly(points)[::-1], 1, 1
+    return bt, g, at
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Dimensions of a Contract's ``x``: the map's height and width, the taps that move along them, the channels."""
+
+    height: int
+    width: int
+    taps: tuple[int, int]
+    channels: int
+
+
+def convolution_axes(call: Contract) -> Axes | None:
+    """Where a Contract is a 3 x 3 convolution with a step of 1, as its strides tell; else None.
+
+    Two of its reduced dimensions are taps: of extent 3, and moving through ``x`` as a kept dimension does. One more are
+    the channels. Steps and distances between taps that agree with each other are as good as steps of 1."""
+    x, first = call.x, call.x.rank - call.reduced
+    if math.prod(x.shape[: call.groups]) != 1:
+        return None
+    taps: dict[int, int] = {}
+    for d in range(call.groups, first):
+        free = (r for r in range(first, x.rank) if x.shape[r] == 3 and r not in taps.values())
+        tap = next((r for r in free if x.strides[r] == x.strides[d] != 0), None)
+        if tap is not None and x.shape[d] > 1 and len(taps) < 2:
+            taps[d] = tap
+    rest = [r for r in range(first, x.rank) if r not in taps.values() and x.shape[r] > 1]
+    if len(taps) != 2 or len(rest) != 1:
+        return None
+    (height, down), (width, across) = taps.items()
+    return Axes(height, width, (down, across), rest[0])
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """How the image tiles of ``m x m`` pixels are worked on: in ``blocks`` blocks of ``size`` neighbours, the last one
+    overlapping the one before, by register tiles of the shape ``tile``, in ``units`` units of equal work."""
+
+    m: int
+    tile: TileShape
+    size: int
+    blocks: int
+    units: int
+
+
+@dataclass(frozen=True)
+class Winograd(Call):
+    """A Contract that is a 3 x 3 convolution, by ``F(m x m, 3 x 3)``.
+
+    ``w`` are the transformed weights: (panel, plane, channel, tile.width), zero-padded. ``scratch`` is memory for the
+    transformed tiles, a part for each unit."""
+
+    w: View
+    scratch: View
+    contract: Contract
+    axes: Axes
+    blocking: Blocking
+
+    def reads(self) -> tuple[View, ...]:
+        return (self.contract.x, self.w, *self.contract.extras)
+
+    def writes(self) -> tuple[View, ...]:
+        return (self.contract.output, self.scratch)
+
+    @property
+    def images(self) -> Nest:
+        """The loops over maps; operands are x, the extras and the output."""
+        return image_loops(self.contract, self.axes)
+
+
+def image_loops(call: Contract, axes: Axes) -> Nest:
+    """The loops over kept dimensions beside height and width; operands are x, the extras and the output."""
+    kept = [d for d in range(call.groups, call.output.rank - 1) if d not in (axes.height, axes.width)]
+    views = (call.x, *call.extras, call.output)
+    return collapsed(nest([call.output.shape[d] for d in kept], [tuple(v.strides[d] for d in kept) for v in views]))
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A unit's scratch memory, in elements: planes of transformed tiles (vector of channels, image tile, lane), one for
+    each element of a tile, as many of products (image tile, output of a panel), and the image tile at work."""
+
+    plane: int
+    product_plane: int
+    products: int
+    work: int
+    size: int
+
+    @staticmethod
+    def of(channels: int, blocking: Blocking) -> Scratch:
+        """For convolutions of ``channels`` channels."""
+        n, lanes = blocking.m + 2, blocking.tile.lanes
+        plane = math.ceil(channels / lanes) * lanes * blocking.size + PLANE_PAD
+        product_plane = blocking.size * blocking.tile.width + PLANE_PAD
+        work = n * n * (plane + product_plane)
+        return Scratch(plane, product_plane, n * n * plane, work, work + n * n * lanes)
+
+
+# ---- the rule
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """What the choice rests on: ``images`` maps of ``height x width``, channels and outputs."""
+
+    images: int
+    height: int
+    width: int
+    channels: int
+    outputs: int
+
+    @staticmethod
+    def of(call: Contract, axes: Axes) -> Convolution:
+        """Those of a Contract."""
+        height, width, channels = (call.x.shape[d] for d in (axes.height, axes.width, axes.channels))
+        images = math.prod(p.extent for p in image_loops(call, axes))
+        return Convolution(images, height, width, channels, call.output.shape[-1])
+
+    def tiles(self, m: int) -> int:
+        """Image tiles in all."""
+        return self.images * math.ceil(self.height / m) * math.ceil(self.width / m)
+
+
+PRODUCT = 1.1
+"""Cycles that a vector of products takes of a core that does one vector multiply-add a cycle."""
+TRANSFORM = 10.0
+"""Cycles that each vector of an image tile takes to be transformed, there or back."""
+STREAM = 12.0
+"""Cycles in which a cache line of weights comes from memory."""
+GAIN = 0.9
+"""The part of the direct time below which transformed tiles are worth their memory and their rounding."""
+
+
+def estimated_cycles(c: Convolution, m: int | None, lanes: int) -> float:
+    """The time of a convolution by image tiles of ``m x m``, or directly for None, on a nominal core.
+
+    Weights stream while others are multiplied, so the longer of the two counts, and a quarter of the other."""
+    deep, wide = math.ceil(c.channels / lanes), math.ceil(c.outputs / lanes)
+    planes, places = (9, c.images * c.height * c.width) if m is None else ((m + 2) ** 2, c.tiles(m))
+    transforms = 0.0 if m is None else TRANSFORM * (deep + wide)
+    work = places * planes * (PRODUCT * c.channels * wide + transforms)
+    stream = STREAM * planes * c.channels * wide * lanes * DType.F32.size / CACHE_LINE
+    return max(work, stream) + min(work, stream) / 4
+
+
+def choose_tile_size(c: Convolution, lanes: int) -> int | None:
+    """The size of image tiles that takes the least time, or None where the direct convolution is as good."""
+    sizes = [m for m in POINTS if min(c.height, c.width) >= m]
+    best = min(sizes, key=lambda m: estimated_cycles(c, m, lanes), default=None)
+    if best is None or estimated_cycles(c, best, lanes) > GAIN * estimated_cycles(c, None, lanes):
+        return None
+    return best
+
+
+BLOCK = 14
+"""Image tiles of a block: as few as fill a register tile, so that a block's planes stay in the second-level cache."""
+WHOLE = 64
+"""Image tiles that make one block if their weights do not fit the caches: these are then read once."""
+LARGE = 4 << 20
+"""Bytes of transformed weights that do not."""
+UNITS = 16
+"""Work units, at most."""
+
+
+def choose_blocking(c: Convolution, target: Target) -> Blocking | None:
+    """How a convolution is done by image tiles, or None where it had better be done directly."""
+    m = choose_tile_size(c, target.lanes(DType.F32))
+    if m is None:
+        return None
+    total, weights = c.tiles(m), (m + 2) ** 2 * c.channels * c.outputs * DType.F32.size
+    blocks = 1 if total <= WHOLE and weights > LARGE else math.ceil(total / BLOCK)
+    size = math.ceil(total / blocks)
+    blocks = math.ceil(total / size)
+    tile = tile_shape(size, c.outputs, DType.F32, target)
+    return Blocking(m, tile, size, blocks, min(UNITS, blocks * math.ceil(c.outputs / tile.width)))
+
+
+# ---- the pass
+
+
+def use_winograd(program: Program, target: Target) -> Program:
+    """Every Contract for which :func:`choose_blocking` finds a way becomes a Winograd call: F32 convolutions of 3 x 3
+    with a step of 1, whose weights are constant. The transformed weights become constants too.
+
+    The same object if there is none."""
+    calls: list[Call] = []
+    constants = dict(program.constants)
+    shared: dict[tuple[View, tuple[int, int], Blocking], View] = {}
+    for call in program.calls:
+        found = _blocked(call, target)
+        if not isinstance(call, Contract) or found is None:
+            calls.append(call)
+            continue
+        axes, blocking = found
+        taps = axes.taps[0] - (call.x.rank - call.reduced), axes.taps[1] - (call.x.rank - call.reduced)
+        key = (call.w, taps, blocking)
+        if key not in shared:
+            weights = transformed_weights(array(call.w, constants)[(0,) * call.groups], taps, blocking)
+            buffer = Buffer(f"winograd.{len(shared) + 1}", DType.F32, weights.size, Role.CONST)
+            shared[key] = View(buffer, 0, weights.shape, dense_strides(weights.shape))
+            constants[buffer.name] = weights.reshape(-1)
+        size = Scratch.of(call.x.shape[axes.channels], blocking).size * blocking.units
+        scratch = View(Buffer(f"tiles.{len(calls)}", DType.F32, size, Role.TEMP), 0, (size,), (1,))
+        calls.append(Winograd(shared[key], scratch, call, axes, blocking, origin=call.origin))
+    return prune(program.replace(calls=tuple(calls), constants=constants)) if shared else program
+
+
+def _blocked(call: Call, target: Target) -> tuple[Axes, Blocking] | None:
+    """How a call is done by image tiles, or None."""
+    if not isinstance(call, Contract) or not call.x.dtype is call.w.dtype is DType.F32:
+        return None
+    if call.w.buffer.role is not Role.CONST or call.x.buffer.role is Role.CONST:
+        return None
+    axes = convolution_axes(call)
+    blocking = choose_blocking(Convolution.of(call, axes), target) if axes is not None else None
+    return (axes, blocking) if axes is not None and blocking is not None else None
+
+
+def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking) -> np.ndarray:
+    """``G g G'`` for every pair of channel and output, in the order of Winograd.w. ``taps`` are the dimensions of ``w``
+    that move down and across; its last is the outputs. Computed in F64 and rounded once."""
+    channels = math.prod(w.shape[:-1]) // 9
+    width, outputs = blocking.tile.width, w.shape[-1]
+    rest = (d for d in range(w.ndim - 1) if d not in taps)
+    flat = w.transpose((*taps, *rest, w.ndim - 1)).reshape(9, -1).astype(np.float64)
+    g = matrices(blocking.m)[1]
+    u = (np.kron(g, g) @ flat).astype(np.float32).reshape(-1, channels, outputs)
+    packed = np.zeros((math.ceil(outputs / width), len(u), channels, width), np.float32)
+    for k, panel in enumerate(packed):
+        part = u[:, :, k * width : (k + 1) * width]
+        panel[:, :, : part.shape[-1]] = part
+    return packed

@@ -1,0 +1,275 @@
+"""3 x 3 convolutions by transformed image tiles: the algorithm, the rule, the kernel on awkward shapes, and threads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_calls import Memory
+from test_kernels import ALLOWED, ARM, AVX2, HOST, Pointer, expected, run_compiled
+
+import nnefc
+from nnefc.codegen import winograd
+from nnefc.codegen.objectfile import load_objects
+from nnefc.codegen.pack import Panels
+from nnefc.codegen.schedule import plan, prepare
+from nnefc.codegen.select import Choice, select
+from nnefc.codegen.target import Target
+from nnefc.codegen.winograd import Convolution, Winograd, choose_tile_size, convolution_axes, matrices, use_winograd
+from nnefc.codegen.workers import compile_kernels
+from nnefc.formats.nnef.tensor import tensor_of, write_tensor
+from nnefc.ir.expr import arg, call, const
+from nnefc.ir.program import Contract, Port, Program
+from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.passes import pipeline
+
+F = DType.F32
+SSE = Target.parse("x86_64-unknown-linux-gnu:x86-64-v2")
+
+
+def drawn(
+    shape: tuple[int, int, int, int, int], seed: int = 0, *, post: bool = True, step: int = 1, dilation: int = 1
+) -> tuple[Contract, Memory]:
+    """A convolution of (images, height, width, channels, outputs), and memory; with ``post`` also a bias, a residual
+    tensor that lies in another order, and a rectifier. The output lies inside a larger tensor."""
+    images, height, width, channels, outputs = shape
+    rng = np.random.default_rng(seed)
+    memory: Memory = {}
+
+    def view(name: str, extents: tuple[int, ...], role: Role = Role.TEMP) -> View:
+        strides = dense_strides(extents)
+        memory[name] = rng.standard_normal(int(np.prod(extents))).astype(np.float32)
+        return View(Buffer(name, F, memory[name].size, role), 0, extents, strides)
+
+    reach = 2 * dilation
+    x = view("x", (images, (height - 1) * step + 1 + reach, (width - 1) * step + 1 + reach, channels))
+    windows = x.window((1, 2), (3, 3), (step, step), (dilation, dilation)).transpose((0, 1, 2, 4, 5, 3))
+    w = view("w", (outputs, channels, 3, 3), Role.CONST).transpose((2, 3, 1, 0))
+    y = view("y", (images, height + 1, width + 2, outputs + 3), Role.OUTPUT)
+    y = y.slice(1, 1, height).slice(2, 1, width).slice(3, 2, outputs)
+    if not post:
+        return Contract(windows, w, None, (), y, 0, 3), memory
+    bias = view("bias", (outputs,))
+    bias = View(bias.buffer, 0, y.shape, (0, 0, 0, 1))
+    residual = view("residual", (images, outputs, height, width)).transpose((0, 2, 3, 1))
+    total = call("add", call("add", arg(0, F), arg(1, F)), arg(2, F))
+    return Contract(windows, w, call("max", total, const(0, F)), (bias, residual), y, 0, 3), memory
+
+
+def program_of(contract: Contract, memory: Memory) -> Program:
+    ports = (Port("y", F, (contract.output.buffer.size,)),)
+    outputs = (contract.output.buffer,)
+    return Program("p", (), ports, (), outputs, (contract,), {"w": memory["w"]}, {})
+
+
+def by_tiles(contract: Contract, memory: Memory, target: Target, m: int, monkeypatch: pytest.MonkeyPatch) -> Choice:
+    """The kernel with image tiles of ``m``, whatever the rule says; its weights and scratch are added to the memory."""
+    with monkeypatch.context() as patch:
+        patch.setattr(winograd, "choose_tile_size", lambda c, lanes: m)
+        program = use_winograd(program_of(contract, memory), target)
+    (made,) = program.calls
+    assert isinstance(made, Winograd) and made.blocking.m == m
+    memory |= {name: a for name, a in program.constants.items() if name != "w"}
+    memory[made.scratch.buffer.name] = np.full(made.scratch.volume, np.nan, np.float32)
+    return select(made, target)
+
+
+def check(memory: Memory, wanted: Memory, m: int) -> None:
+    """Outputs are right, and what lies around them is untouched."""
+    scale = np.abs(wanted["y"]).max()
+    np.testing.assert_allclose(memory["y"], wanted["y"], rtol=0, atol=scale * {2: 2e-6, 4: 2e-5}[m])
+    for name in ("x", "w", "bias", "residual"):
+        np.testing.assert_array_equal(memory.get(name), wanted.get(name))
+
+
+SHAPES = (
+    (1, 4, 4, 2, 1),
+    (1, 5, 9, 3, 17),
+    (1, 7, 6, 17, 35),
+    (2, 6, 7, 18, 16),
+    (3, 4, 5, 16, 40),
+    (1, 13, 12, 8, 8),
+    (1, 17, 11, 3, 70),
+)
+
+
+# ---- the algorithm
+
+
+@pytest.mark.parametrize("m", winograd.POINTS)
+def test_matrices_convolve(m: int) -> None:
+    bt, g, at = matrices(m)
+    rng = np.random.default_rng(m)
+    d, taps = rng.standard_normal((m + 2, m + 2)), rng.standard_normal((3, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(d, (3, 3))
+    product = (g @ taps @ g.T) * (bt @ d @ bt.T)
+    np.testing.assert_allclose(at @ product @ at.T, (windows * taps).sum((2, 3)), atol=1e-13)
+    for matrix in (bt, at):
+        np.testing.assert_array_equal(matrix, matrix.astype(np.float32))
+
+
+@pytest.mark.parametrize(("points", "low", "high"), [(None, 1e-7, 1e-5), ((0, 1, -1, 2, -2), 1.5e-5, 1e-4)])
+def test_points_for_tiles_of_4_lose_few_digits(
+    points: tuple[float, ...] | None, low: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest error, in standard deviations of the output, of 64 channels; integer points lose more."""
+    assert 1e-7 <= worst_error(2, monkeypatch) <= 4e-6
+    if points is not None:
+        monkeypatch.setitem(winograd.POINTS, 4, points)
+    assert low <= worst_error(4, monkeypatch) <= high
+
+
+def worst_error(m: int, monkeypatch: pytest.MonkeyPatch) -> float:
+    """Of the kernel as plain Python, with the points of the moment."""
+    matrices.cache_clear()
+    contract, memory = drawn((1, 12, 12, 64, 16), post=False)
+    wanted = expected(contract, memory)
+    choice = by_tiles(contract, memory, HOST, m, monkeypatch)
+    run_unjitted(choice, memory, HOST, 1)
+    matrices.cache_clear()
+    return float(np.abs(memory["y"] - wanted["y"]).max() / wanted["y"].std())
+
+
+# ---- recognition and rule
+
+
+def test_a_convolution_is_known_by_its_strides() -> None:
+    contract, _ = drawn((2, 8, 9, 5, 6))
+    axes = convolution_axes(contract)
+    assert axes is not None and (axes.height, axes.width, axes.taps, axes.channels) == (1, 2, (3, 4), 5)
+    order = (0, 1, 2, 5, 4, 3)
+    turned = convolution_axes(replace(contract, x=contract.x.transpose(order), w=contract.w.transpose((2, 1, 0, 3))))
+    assert turned is not None and (turned.taps, turned.channels) == ((5, 4), 3)
+    for step, dilation, known in ((1, 2, False), (2, 1, False), (2, 2, True)):
+        contract, _ = drawn((1, 8, 9, 5, 6), step=step, dilation=dilation)
+        assert (convolution_axes(contract) is not None) == known, (step, dilation)
+
+
+@pytest.mark.parametrize(
+    ("images", "height", "width", "channels", "outputs", "m"),
+    [
+        (1, 224, 224, 64, 64, 4),  # vgg16
+        (1, 28, 28, 512, 512, 4),
+        (1, 14, 14, 512, 512, 4),
+        (1, 7, 7, 512, 512, 2),  # resnet: at 4, tiles would be half empty and weights four times as large
+        (8, 7, 7, 512, 512, 4),  # which eight images pay for
+        (1, 14, 14, 128, 32, 4),  # densenet121
+        (1, 7, 7, 128, 32, 2),
+        (1, 55, 55, 16, 64, 4),  # squeezenet1_1
+        (1, 13, 13, 48, 192, 4),
+        (1, 224, 224, 3, 64, None),  # as many transforms as products
+        (1, 3, 3, 512, 512, None),  # weights from memory take the time
+        (1, 1, 100, 64, 64, None),  # smaller than any tile
+    ],
+)
+def test_the_rule(images: int, height: int, width: int, channels: int, outputs: int, m: int | None) -> None:
+    assert choose_tile_size(Convolution(images, height, width, channels, outputs), 16) == m
+
+
+def test_only_f32_with_constant_weights() -> None:
+    contract, memory = drawn((1, 16, 16, 32, 32))
+    assert isinstance(use_winograd(program_of(contract, memory), HOST).calls[0], Winograd)
+
+    def unchanged(c: Contract) -> bool:
+        program = program_of(c, memory)
+        return use_winograd(program, HOST) is program
+
+    def of(view: View, **changes: object) -> View:
+        return replace(view, buffer=replace(view.buffer, **changes))  # type: ignore[arg-type]
+
+    assert unchanged(replace(contract, w=of(contract.w, role=Role.TEMP)))
+    assert unchanged(replace(contract, x=of(contract.x, dtype=DType.F64), w=of(contract.w, dtype=DType.F64)))
+    groups = [replace(v, shape=(2, *v.shape), strides=(0, *v.strides)) for v in (contract.x, contract.w)]
+    output = replace(contract.output, shape=(2, *contract.output.shape), strides=(0, *contract.output.strides))
+    assert unchanged(replace(contract, x=groups[0], w=groups[1], output=output, extras=(), post=None, groups=1))
+
+
+def test_weights_are_shared_and_can_be_kept_small() -> None:
+    contract, memory = drawn((1, 28, 28, 32, 64))
+    program = program_of(contract, memory)
+    twice = program.replace(calls=(contract, contract))
+    found = prepare(twice, HOST)
+    assert len({c.w for c in found.calls if isinstance(c, Winograd)}) == 1 and len(found.calls) == 2
+    assert sum(a.size for a in found.constants.values()) == 4 * memory["w"].size
+    (direct,) = prepare(program, HOST, winograd=False).calls
+    assert isinstance(direct, Panels)
+    assert plan(program, HOST, winograd=False).weights.nbytes == memory["w"].nbytes
+
+
+# ---- the kernel
+
+
+def run_unjitted(choice: Choice, memory: Memory, target: Target, parts: int) -> None:
+    pointers = tuple(Pointer(memory[v.buffer.name], v.offset) for v in choice.views)
+    kernel = choice.spec.build(target)
+    bounds = [choice.units * k // parts for k in range(parts + 1)]
+    for begin, end in reversed(list(zip(bounds, bounds[1:], strict=False))):
+        kernel(pointers, np.array(choice.geometry, np.int64), begin, end)
+
+
+@pytest.mark.parametrize("target", [HOST, AVX2, SSE, ARM], ids=["host", "avx2", "sse", "arm"])
+@pytest.mark.parametrize("m", winograd.POINTS)
+def test_unjitted(m: int, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    for k, shape in enumerate(SHAPES):
+        contract, memory = drawn(shape, post=k % 2 == 0)
+        wanted = expected(contract, memory)
+        choice = by_tiles(contract, memory, target, m, monkeypatch)
+        run_unjitted(choice, memory, target, 3)
+        check(memory, wanted, m)
+
+
+def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For this machine and for narrower vectors, all outputs the same in one part and in several."""
+    targets = [HOST, *(t for t in (AVX2, SSE) if t.isa < HOST.isa)]
+    for target in targets:
+        jobs = []
+        for k, shape in enumerate(SHAPES if target is HOST else SHAPES[2:5]):
+            contract, memory = drawn(shape, post=k % 2 == 0)
+            wanted = expected(contract, memory)
+            m = (4, 2)[k % 2]
+            jobs.append((m, memory, wanted, by_tiles(contract, memory, target, m, monkeypatch)))
+        kernels = compile_kernels(tuple(dict.fromkeys(choice.spec for *_, choice in jobs)), target)
+        loaded = load_objects([k.object for k in kernels.values()])
+        for m, memory, wanted, choice in jobs:
+            assert run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory) == 0
+            check(memory, wanted, m)
+
+
+def test_aarch64_objects_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = []
+    for m in winograd.POINTS:
+        contract, memory = drawn((1, 9, 10, 17, 18))
+        specs.append(by_tiles(contract, memory, ARM, m, monkeypatch).spec)
+    for kernel in compile_kernels(tuple(specs), ARM).values():
+        assert set(kernel.undefined) <= ALLOWED
+
+
+NETWORK = """
+    x = external(shape = [2, 20, 30, 26]);
+    w = variable(shape = [40, 20, 3, 3], label = 'w');
+    v = variable(shape = [20, 40, 3, 3], label = 'v');
+    a = relu(conv(x, w, 0.25));
+    y = x + conv(a, v, 0.0);
+"""
+
+
+@pytest.mark.parametrize("target", ["host", "host:x86-64-v3"])
+def test_a_network_is_the_same_for_any_number_of_threads(target: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    header = "version 1.0;\nextension KHR_enable_operator_expressions;\n"
+    (tmp_path / "graph.nnef").write_text(f"{header}graph g(x) -> (y)\n{{\n{NETWORK}\n}}\n")
+    for name, shape in (("w", (40, 20, 3, 3)), ("v", (20, 40, 3, 3))):
+        weights = (rng.standard_normal(shape) / 20).astype(np.float32)
+        (tmp_path / f"{name}.dat").write_bytes(write_tensor(tensor_of(weights)))
+    graph = nnefc.load(tmp_path)
+    calls = prepare(pipeline.run(graph), Target.parse(target)).calls
+    assert sum(isinstance(c, Winograd) for c in calls) == 2
+    x = rng.standard_normal((2, 20, 30, 26)).astype(np.float32)
+    results = [np.asarray(nnefc.compile(graph, threads=n, target=target)(x)) for n in (1, 2, 3)]
+    wanted = nnefc.evaluate(graph, {"x": x})["y"]
+    for result in results:
+        np.testing.assert_array_equal(result, results[0])
+    np.testing.assert_allclose(results[0], wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
