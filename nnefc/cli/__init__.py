@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from nnefc import __version__
 from nnefc.cli import bench, compare, compiling, convert, inspect, ops, profile, running, show, validate
-from nnefc.cli.common import UsageError, emit, error_text
+from nnefc.cli.common import UsageError, emit, error_text, is_compiled
 from nnefc.errors import NnefcError
 
 EXIT_USAGE, EXIT_UNSUPPORTED, EXIT_FAULT, EXIT_INTERRUPT, EXIT_PIPE = 2, 4, 5, 130, 141
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. ``argv`` is without the program's name; None takes sys.argv's."""
     args = parser().parse_args(argv)
     try:
+        _check_model(args)
         code: int = args.run(args)
         sys.stdout.flush()
         return code
@@ -75,6 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = f"error: internal fault: {type(error).__name__}: {error}"
         hint = "\nThis is a fault of nnefc, not of the model. Please report it, with the output of --debug."
         return _fail(args, error, text + hint, EXIT_FAULT)
+
+
+def _check_model(args: argparse.Namespace) -> None:
+    """Raises UsageError for a compiled folder where a model is wanted."""
+    if not getattr(args, "takes_compiled", True) and is_compiled(args.model):
+        raise UsageError(f"{args.model} is a compiled folder; {args.command} needs the model itself")
 
 
 def _fail(args: argparse.Namespace, error: BaseException, text: str, code: int) -> int:

@@ -19,8 +19,8 @@ from nnefc.cli.common import (
     size_text,
     table,
 )
-from nnefc.cli.inputs import add_inputs, given_inputs
-from nnefc.ir.types import DType, TensorType
+from nnefc.cli.inputs import add_inputs, chosen_entry, given_inputs
+from nnefc.tools.compare import complete
 
 if TYPE_CHECKING:
     from nnefc.tools.bench import Benchmark
@@ -71,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
 def _inputs_of_folder(args: argparse.Namespace) -> dict[str, Any]:
     from nnefc.api import load_compiled
 
-    if args.shapes or args.constants:
-        raise UsageError("--shape and --const need the model itself, not a compiled folder")
-    ports = load_compiled(args.model).inputs
-    return given_inputs(args, {p.name: TensorType(DType.of(p.dtype), p.shape) for p in ports})
+    if args.constants:
+        raise UsageError("--const needs the model itself, not a compiled folder")
+    types = chosen_entry(args, load_compiled(args.model))[1]
+    return complete(given_inputs(args, types), types, 0)
 
 
 def _text(result: Benchmark) -> str:

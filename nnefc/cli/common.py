@@ -59,6 +59,7 @@ def add_model(
         ", or a compiled folder" if compiled else ""
     )
     command.add_argument("model", metavar="MODEL|DIR" if compiled else "MODEL", help=what)
+    command.set_defaults(takes_compiled=compiled)
     add_reading(command, strict=strict, several=several)
 
 
@@ -127,7 +128,7 @@ def positive_seconds(text: str) -> float:
 
 def is_compiled(path: str | os.PathLike[str]) -> bool:
     """Whether ``path`` is a folder that ``nnefc compile`` wrote."""
-    return (Path(path) / "manifest.json").is_file()
+    return (Path(path) / "manifest.json").is_file() and not (Path(path) / "graph.nnef").exists()
 
 
 def read_model(args: argparse.Namespace) -> tuple[Graph, list[str]]:

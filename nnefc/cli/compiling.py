@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nnefc.cli.common import (
     UsageError,
@@ -17,6 +19,7 @@ from nnefc.cli.common import (
     size_text,
     target_of,
 )
+from nnefc.ir.graph import Graph
 
 NAME = "compile"
 HELP = "compile a model into an importable Python package"
@@ -50,26 +53,37 @@ def run(args: argparse.Namespace) -> int:
     except FileExistsError as error:
         raise UsageError(str(error)) from error
     seconds = time.perf_counter() - start
-    files = {p.name: p.stat().st_size for p in sorted(Path(args.output).iterdir()) if p.is_file()}
+    record = {
+        "output": args.output,
+        "target": str(model.target),
+        "seconds": seconds,
+        **_sizes(Path(args.output), graphs),
+        "entries": [{"inputs": signature(g.inputs), "outputs": signature(g.outputs)} for g in graphs],
+        "notes": notes,
+    }
     if args.json:
-        emit(
-            {
-                "output": args.output,
-                "target": str(model.target),
-                "seconds": seconds,
-                "files": files,
-                "entries": [{"inputs": signature(g.inputs), "outputs": signature(g.outputs)} for g in graphs],
-                "notes": notes,
-            }
-        )
-        return 0
-    print(f"{args.output}: compiled for {model.target} in {seconds:.1f} s")
-    width = max(map(len, files))
-    for name, size in files.items():
-        print(f"  {name:{width}}  {size_text(size)}")
-    for entry in model.entries if len(graphs) > 1 else ():
-        print(f"  takes {entry}")
+        emit(record)
+    else:
+        print(_text(record, [str(entry) for entry in model.entries if len(graphs) > 1]))
     return 0
+
+
+def _sizes(folder: Path, graphs: Sequence[Graph]) -> dict[str, Any]:
+    """The bytes of each file, of the library, of the weights, and of the parameters that the network stores."""
+    files = {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.is_file()}
+    parameters = max(sum(t.data.nbytes for t in g.tensors.values()) for g in graphs)
+    library, weights = files[f"{folder.absolute().name}.so"], files["weights.bin"]
+    return {"files": files, "library_bytes": library, "weights_bytes": weights, "parameter_bytes": parameters}
+
+
+def _text(record: dict[str, Any], entries: Sequence[str]) -> str:
+    lines = [f"{record['output']}: compiled for {record['target']} in {record['seconds']:.1f} s"]
+    width = max(map(len, record["files"]))
+    lines += [f"  {name:{width}}  {size_text(size)}" for name, size in record["files"].items()]
+    library, weights, parameters = (record[f"{what}_bytes"] for what in ("library", "weights", "parameter"))
+    times = f", {weights / parameters:.2f} times the parameters" if parameters else ""
+    lines.append(f"library {size_text(library)}, weights {size_text(weights)}{times}")
+    return "\n".join([*lines, *(f"takes {entry}" for entry in entries)])
 
 
 def _check_output(output: str) -> None:

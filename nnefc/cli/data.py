@@ -8,7 +8,7 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -40,6 +40,22 @@ def read_any(path: str) -> np.ndarray:
     return np.array(array, dtype.newbyteorder("="), order="C")
 
 
+def npy_shape(path: str) -> tuple[int, ...]:
+    """The shape that an .npy file claims. Raises InvalidModelError."""
+    with _opened(path) as file:
+        return _header(file, path)[0]
+
+
+def npz_shapes(path: str, names: Container[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes that arrays of an .npz file claim, those of ``names``. Raises InvalidModelError."""
+    with _opened(path) as file, _zip(file, path) as archive:
+        found = {}
+        for entry, name in _entries(archive, path, names):
+            with _member(archive, entry, name, path) as stream:
+                found[name] = _header(stream, path)[0]
+        return found
+
+
 def npz_names(path: str) -> list[str]:
     """The names of the arrays in an .npz file, in order. Raises InvalidModelError."""
     with _opened(path) as file, _zip(file, path) as archive:
@@ -48,19 +64,33 @@ def npz_names(path: str) -> list[str]:
 
 def read_npz(path: str, wanted: Mapping[str, TensorType]) -> dict[str, np.ndarray]:
     """Those arrays of an .npz file that ``wanted`` names. Raises InvalidModelError if one is not of its type."""
-    arrays, place = {}, Location(path)
+    arrays = {}
     with _opened(path) as file, _zip(file, path) as archive:
-        for entry in archive.infolist():
-            name = entry.filename.removesuffix(".npy")
-            if name in wanted and entry.filename.endswith(".npy"):
-                if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                    raise InvalidModelError(f"the entry {name!r} is compressed in a way that NumPy does not use", place)
-                try:
-                    with archive.open(entry) as stream:
-                        arrays[name] = _read(cast(BinaryIO, stream), path, name, wanted[name])
-                except _ZIP_FAULTS as error:
-                    raise InvalidModelError(f"the entry {name!r} cannot be read: {error}", place) from error
+        for entry, name in _entries(archive, path, wanted):
+            with _member(archive, entry, name, path) as stream:
+                arrays[name] = _read(stream, path, name, wanted[name])
     return arrays
+
+
+def _entries(archive: zipfile.ZipFile, path: str, names: Container[str]) -> Iterator[tuple[zipfile.ZipInfo, str]]:
+    """The arrays of ``names`` in an .npz file."""
+    for entry in archive.infolist():
+        name = entry.filename.removesuffix(".npy")
+        if name in names and entry.filename.endswith(".npy"):
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                message = f"the entry {name!r} is compressed in a way that NumPy does not use"
+                raise InvalidModelError(message, Location(path))
+            yield entry, name
+
+
+@contextmanager
+def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str, path: str) -> Iterator[BinaryIO]:
+    """What an .npz file holds under a name, to be read from."""
+    try:
+        with archive.open(entry) as stream:
+            yield cast(BinaryIO, stream)
+    except _ZIP_FAULTS as error:
+        raise InvalidModelError(f"the entry {name!r} cannot be read: {error}", Location(path)) from error
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnefc.cli.common import UsageError, add_model, add_threads, emit, is_compiled, positive_seconds, read_model, table
+from nnefc.cli.common import UsageError, add_model, add_threads, emit, positive_seconds, read_model, table
 from nnefc.cli.inputs import add_inputs, given_inputs
 from nnefc.errors import InvalidModelError
 
@@ -43,8 +43,6 @@ def run(args: argparse.Namespace) -> int:
     for path in filter(None, (args.html, args.svg)):
         if not Path(path).absolute().parent.is_dir():
             raise UsageError(f"there is no folder {Path(path).absolute().parent}")
-    if is_compiled(args.model):
-        raise UsageError(f"{args.model} is a compiled folder; profile needs the model itself")
     graph, _ = read_model(args)
     given = given_inputs(args, {v.name: v.type for v in graph.inputs})
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from nnefc.cli.common import UsageError, add_model, add_threads, emit, is_compiled, positive, read_model
 from nnefc.cli.data import npz_names, read_npz, write_npz
-from nnefc.cli.inputs import add_inputs, given_inputs, listed
+from nnefc.cli.inputs import add_inputs, chosen_entry, given_inputs, listed, types_of
 from nnefc.errors import InvalidModelError
-from nnefc.ir.types import DType, TensorType
-from nnefc.runtime import Model, Port
+from nnefc.ir.types import TensorType
+from nnefc.runtime import Model
 from nnefc.runtime.memory import available_memory, require_memory
 from nnefc.tools.compare import complete
 
@@ -98,11 +98,12 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     from nnefc import api
 
     if is_compiled(args.model):
-        if args.reference or args.shapes:
-            raise UsageError("--reference and --shape need the model itself, not a compiled folder")
+        if args.reference or args.constants:
+            raise UsageError("--reference and --const need the model itself, not a compiled folder")
         model = api.load_compiled(args.model, threads=args.threads)
-        model.require_memory()
-        return _named(model), _types(model.inputs), _types(model.outputs)
+        entry, taken = chosen_entry(args, model)
+        model.require_memory(entry)
+        return _named(model), taken, types_of(model.entries[entry].outputs)
     graph, _ = read_model(args)
     inputs, outputs = ({v.name: v.type for v in values} for values in (graph.inputs, graph.outputs))
     if args.reference:
@@ -121,10 +122,6 @@ def _named(model: Model) -> Call:
         return dict(zip(names, result if len(names) > 1 else [result], strict=True))
 
     return call
-
-
-def _types(ports: Sequence[Port]) -> Types:
-    return {port.name: TensorType(DType.of(port.dtype), port.shape) for port in ports}
 
 
 def _inputs(args: argparse.Namespace, types: Types) -> Arrays:

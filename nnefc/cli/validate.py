@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from nnefc.cli.common import add_model, emit, is_compiled, read_model, signature, size_text
 from nnefc.ir.graph import Graph
+from nnefc.ir.types import DType
 from nnefc.ops.evaluate import variable_values
+from nnefc.runtime import Port
 
 NAME = "validate"
 HELP = "check a model, or every byte of a compiled folder"
@@ -65,9 +68,16 @@ def _check_variables(graph: Graph) -> None:
 def _validate_compiled(args: argparse.Namespace) -> int:
     from nnefc.codegen.artefact import verify_package
 
-    verify_package(args.model)
+    entries = verify_package(args.model).entries
     if args.json:
-        emit({"valid": True, "compiled": True})
+        sides = [{"inputs": _ports(entry.inputs), "outputs": _ports(entry.outputs)} for entry in entries]
+        emit({"valid": True, "compiled": True, "entries": sides})
     else:
         print(f"{args.model}: whole; every file has the size and the checksum of its manifest")
+        for entry in entries:
+            print(f"  takes {entry}")
     return 0
+
+
+def _ports(ports: Sequence[Port]) -> list[dict[str, object]]:
+    return [{"name": p.name, "dtype": str(DType.of(p.dtype)), "shape": list(p.shape)} for p in ports]

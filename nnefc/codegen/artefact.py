@@ -18,7 +18,7 @@ from typing import TypeVar
 from nnefc.codegen.driver import emit_driver
 from nnefc.codegen.header import header_text, plain
 from nnefc.codegen.objectfile import KernelObject, link_shared, load_objects
-from nnefc.codegen.pool import emit_pool, pool_symbols
+from nnefc.codegen.pool import emit_pool, entry_points
 from nnefc.codegen.spec import KernelSpec, Launch, LaunchPlan
 from nnefc.codegen.target import Target
 from nnefc.errors import InvalidModelError, Location, UnsupportedError
@@ -115,8 +115,8 @@ class Artefact:
         used = {spec: self.kernels[spec] for plan in plans for spec in plan.specs()}
         symbols = {spec: kernel.symbol for spec, kernel in used.items()}
         kernels = {kernel.symbol: kernel.object for kernel in used.values()}
-        pool = [emit_pool(name, self.target)] if self.max_threads > 1 else []
-        return [*kernels.values(), emit_driver(plans, symbols, name, self.target), *pool]
+        pool = emit_pool(name, self.target, self.max_threads > 1)
+        return [*kernels.values(), emit_driver(plans, symbols, name, self.target), pool]
 
 
 def assemble(
@@ -237,8 +237,7 @@ def _write_files(artefact: Artefact, name: str, directory: Path) -> None:
     plan, target = artefact.plan, artefact.target
     directory.mkdir()
     library = directory / f"{name}.so"
-    symbols = [f"{name}_run", *(pool_symbols(name) if artefact.max_threads > 1 else ())]
-    link_shared(artefact.objects(name), library, target, symbols)
+    link_shared(artefact.objects(name), library, target, entry_points(name, artefact.max_threads > 1))
     plan.weights.tofile(directory / "weights.bin")
     header = header_text(name, plan, artefact.entries, target)
     (directory / f"{name}.h").write_text(header)

@@ -15,6 +15,7 @@ from nnefc.ir.expr import UNARY_FLOAT, Expr
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.view import View
+from nnefc.ir.window import Window
 
 FUNCTION_COST = 12
 """What a vector function (exp, sin, ...) takes, in additions."""
@@ -57,6 +58,8 @@ def multiply_adds(call: Call) -> int:
         call = call.contract
     if isinstance(call, Contract):
         return call.output.volume * math.prod(call.x.shape[call.x.rank - call.reduced :])
+    if isinstance(call, Window) and call.op == "sum" and call.expr.op == "mul" and call.weights:
+        return call.taps * call.output.volume
     if isinstance(call, Reduce) and call.op == "sum" and call.expr.op == "mul":
         operands = {e.value for e in call.expr.args if e.op == "arg"}
         if len(operands) == 2:
@@ -101,6 +104,11 @@ def _reduce(call: Reduce, function: int = 1) -> int:
     return _volume(call.inputs) * (_arithmetic(call.expr, function) + 1) + post
 
 
+def _window(call: Window, function: int = 1) -> int:
+    post = _arithmetic(call.post, function) if call.post is not None else 0
+    return call.output.volume * (call.taps * (_arithmetic(call.expr, function) + 1) + post)
+
+
 def _row(call: Row, function: int = 1) -> int:
     stages = sum(_arithmetic(e, function) + 1 for _, e in call.stages)
     return _volume((*call.inputs, call.output)) * (stages + _arithmetic(call.expr, function))
@@ -135,6 +143,7 @@ def _boxes(call: BoxReduce, function: int = 1) -> int:
 _FLOPS: dict[type, Callable[..., int]] = {
     Map: _map,
     Reduce: _reduce,
+    Window: _window,
     Row: _row,
     Contract: _products,
     Panels: _products,

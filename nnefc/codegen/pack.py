@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered, volume
@@ -63,18 +63,28 @@ def row_loop(loops: Nest) -> int | None:
     return best
 
 
-def tile_shape(rows: int, outputs: int, dtype: DType, target: Target) -> TileShape:
+def tile_shape(rows: int, outputs: int, dtype: DType, target: Target, columns: int | None = None) -> TileShape:
     """The register tile for ``rows`` neighbouring pixels and ``outputs`` outputs.
 
-    Accumulators, one row of weights and a broadcast pixel must fit the registers. Of the shapes that do, the one with
-    the least estimated time per reduction step: the largest of multiply-adds and loads (two a cycle each) and of the
-    latency of a multiply-add, and a quarter of a cycle for each vector of weights, which stream from further away;
-    times the number of tiles, the overlap of the last ones included.
+    Accumulators, one row of weights and a broadcast pixel must fit the registers. Of the shapes that do (those of
+    ``columns`` columns, if these are given), the one with the least estimated time, and of equals the largest.
+    """
+    tiles = _tiles(rows, outputs, dtype, target)
+    chosen = [t for t in tiles if columns in (None, t[1].cols)]
+    return min(chosen, key=lambda t: (t[0], -t[1].rows * t[1].cols))[1]
+
+
+def _tiles(rows: int, outputs: int, dtype: DType, target: Target) -> list[tuple[float, TileShape]]:
+    """The highest tile of each number of columns, with its estimated time per reduction step, in cycles.
+
+    That is the largest of multiply-adds and loads (two a cycle each) and of the latency of a multiply-add, and a
+    quarter of a cycle for each vector of weights, which stream from further away; times the number of tiles, the
+    overlap of the last ones included.
     """
     lanes = target.lanes(dtype)
     vectors = math.ceil(outputs / lanes)
     budget = target.vector_registers - 2
-    best: tuple[float, int, TileShape] | None = None
+    found: list[tuple[float, TileShape]] = []
     for cols in range(1, min(vectors, 8) + 1):
         most = min((budget - cols) // cols, 14, rows)
         if most < 1:
@@ -82,16 +92,59 @@ def tile_shape(rows: int, outputs: int, dtype: DType, target: Target) -> TileSha
         parts = math.ceil(rows / most)
         height = math.ceil(rows / parts)
         time = max(height * cols / 2, (height + cols) / 2, 4.0) + cols / 4
-        cost = time * parts * math.ceil(vectors / cols)
-        key = (cost, -height * cols, TileShape(height, cols, lanes))
-        if best is None or key[:2] < best[:2]:
-            best = key
-    assert best is not None
-    return best[2]
+        found.append((time * parts * math.ceil(vectors / cols), TileShape(height, cols, lanes)))
+    return found
 
 
-def pack(program: Program, target: Target) -> Program:
-    """Every Contract becomes Panels; copies that pack the weights precede it (folded later if they are constant)."""
+WeightsKey = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""Weights as several Contracts see them: the identity of their array, the view of it, the order of reduction."""
+
+
+def common_columns(programs: Sequence[Program], target: Target) -> dict[WeightsKey, int]:
+    """How many vectors wide the panels of weights are that Contracts with different numbers of pixels share.
+
+    That is where the sum of their estimated times, each relative to its best, is least.
+    """
+    uses: dict[WeightsKey, dict[int, Contract]] = {}
+    for program in programs:
+        for call in program.calls:
+            key = _weights_key(call, program) if isinstance(call, Contract) else None
+            if isinstance(call, Contract) and key is not None:
+                uses.setdefault(key, {}).setdefault(_row_extent(call), call)
+    return {key: _best_columns(calls, target) for key, calls in uses.items() if len(calls) > 1}
+
+
+def _best_columns(calls: Mapping[int, Contract], target: Target) -> int:
+    """The columns that suit Contracts of the same weights, given by their numbers of pixels in a row."""
+    score: dict[int, float] = {}
+    for rows, call in calls.items():
+        tiles = _tiles(rows, call.w.shape[-1], call.x.dtype, target)
+        least = min(time for time, _ in tiles)
+        for time, tile in tiles:
+            score[tile.cols] = score.get(tile.cols, 0.0) + time / least
+    return min(score, key=lambda columns: score[columns])
+
+
+def _weights_key(call: Contract, program: Program) -> WeightsKey | None:
+    """None where the weights are computed."""
+    w = call.w
+    values = program.constants.get(w.buffer.name)
+    return None if values is None else (id(values), w.offset, w.shape, w.strides, _reduced_order(call))
+
+
+def _row_extent(call: Contract) -> int:
+    """How many neighbouring pixels are cut into tiles."""
+    loops = pixel_loops(call)
+    row = row_loop(loops)
+    return loops[row].extent if row is not None else 1
+
+
+def pack(program: Program, target: Target, columns: Mapping[WeightsKey, int] | None = None) -> Program:
+    """Every Contract becomes Panels; copies that pack the weights precede it (folded later if they are constant).
+
+    ``columns`` are the :func:`common_columns` of this and other Programs (default: of this one).
+    """
+    columns = common_columns([program], target) if columns is None else columns
     calls: list[Call] = []
     packed: dict[tuple[View, tuple[int, ...], int], View] = {}
     names = iter(_fresh(set(program.buffers())))
@@ -100,9 +153,8 @@ def pack(program: Program, target: Target) -> Program:
         if not isinstance(call, Contract):
             calls.append(call)
             continue
-        loops = pixel_loops(call)
-        row = row_loop(loops)
-        tile = tile_shape(loops[row].extent if row is not None else 1, call.w.shape[-1], call.x.dtype, target)
+        shared = columns.get(known) if (known := _weights_key(call, program)) is not None else None
+        tile = tile_shape(_row_extent(call), call.w.shape[-1], call.x.dtype, target, shared)
         order = _reduced_order(call)
         key = (call.w, order, tile.width)
         if key not in packed or call.w.buffer.name in written:

@@ -160,9 +160,15 @@ done:
   ret void
 }
 
-; Runs a call on n threads, of which the caller is the first. With n = 1, or if the pool is busy, on the caller alone.
-define i32 @${name}_call(ptr %pool, ptr %call, i32 %n) nounwind {
+; Runs a request: the pool at 0, the call at 8, and at 16 on how many threads, of which the caller is the first. With
+; one thread, or if the pool is busy, on the caller alone.
+define i32 @${name}_call(ptr %request) nounwind {
 entry:
+  %request.call = getelementptr i8, ptr %request, i64 8
+  %request.n = getelementptr i8, ptr %request, i64 16
+  %pool = load ptr, ptr %request, align 8
+  %call = load ptr, ptr %request.call, align 8
+  %n = load i32, ptr %request.n, align 4
   %several = icmp sgt i32 %n, 1
   br i1 %several, label %take, label %alone
 alone:
@@ -234,8 +240,21 @@ done:
 """)
 
 
+_ALONE = Template("""
+declare i32 @${name}_run(ptr, i32, i32)
+
+; Runs the call of a request, at 8, on the caller's thread.
+define i32 @${name}_call(ptr %request) nounwind {
+  %request.call = getelementptr i8, ptr %request, i64 8
+  %call = load ptr, ptr %request.call, align 8
+  %status = tail call i32 @${name}_run(ptr %call, i32 0, i32 1)
+  ret i32 %status
+}
+""")
+
+
 def pool_text(name: str, target: Target) -> str:
-    """LLVM IR of the barrier and the pool of the model ``name``: ``NAME_barrier`` (hidden) and ``pool_symbols``.
+    """LLVM IR of the barrier and the pool of the model ``name``: ``NAME_barrier`` (hidden) and ``entry_points``.
 
     Raises UnsupportedError for a target whose way to block a thread is not known.
     """
@@ -246,11 +265,13 @@ def pool_text(name: str, target: Target) -> str:
     return _POOL.substitute(rows, name=name, slot=POOL_SLOT_BYTES, patience=system.spins * PATIENCE, doubt=DOUBT)
 
 
-def pool_symbols(name: str) -> tuple[str, ...]:
-    """What the pool's object exports beside ``NAME_run``."""
-    return f"{name}_call", f"{name}_worker", f"{name}_stop"
+def entry_points(name: str, parallel: bool) -> tuple[str, ...]:
+    """What objects export: ``NAME_run`` for C, and what the run-time calls; ``parallel`` models have a pool."""
+    return f"{name}_run", f"{name}_call", *((f"{name}_worker", f"{name}_stop") if parallel else ())
 
 
-def emit_pool(name: str, target: Target) -> bytes:
-    """The object file of :func:`pool_text`. Its undefined symbols are ``NAME_run`` and libc's ``syscall``."""
-    return emit_object(pool_text(name, target), target)
+def emit_pool(name: str, target: Target, parallel: bool = True) -> bytes:
+    """The object file that defines the :func:`entry_points` but ``NAME_run``, which is undefined in it.
+
+    If ``parallel`` it is that of :func:`pool_text`, and libc's ``syscall`` undefined too."""
+    return emit_object(pool_text(name, target) if parallel else _ALONE.substitute(name=name), target)

@@ -72,7 +72,8 @@ def _struct(b: ir.IRBuilder, type_: types.Type, values: Sequence[ir.Value]) -> i
     return packed
 
 
-def _combine_expr(op: str, dtype: DType) -> Expr:
+def combined(op: str, dtype: DType) -> Expr:
+    """What a reduction makes of what it has, ``$0``, and another element, ``$1``."""
     return call(COMBINE[op], arg(0, dtype), arg(1, dtype))
 
 
@@ -103,7 +104,7 @@ def accumulate(
             lattice.put(output, value, p, offsets, g, count)
         valid = np.arange(lattice.lanes) < count if horizontal and lattice.masked else np.bool_(True)
         if len(acc) == 1:
-            return (np.where(valid, _combine_expr(op, expr.dtype).evaluate([acc[0], value]), acc[0]),)
+            return (np.where(valid, combined(op, expr.dtype).evaluate([acc[0], value]), acc[0]),)
         better = _better(op, expr.dtype).evaluate([acc[0], value]) & valid
         number = t + (np.arange(lattice.lanes) if horizontal else 0)
         return np.where(better, value, acc[0]), np.where(better, number, acc[1])
@@ -121,7 +122,7 @@ def accumulate(
                 values = [emit_expr(b, expr, values, lattice.lanes, lattice.target)]
                 access.store(output, r, c, values[0])
             taken = arg(0, expr.dtype) if stored else expr
-            new = _take_in(b, lattice, op, taken, values, old, t, horizontal)
+            new = take_in(b, lattice, op, taken, values, old, t, horizontal)
             for k, value in enumerate(new):
                 value = value if keep is None else b.select(keep, value, old[k])
                 parts[k] = b.insert_value(parts[k], value, n)
@@ -130,7 +131,7 @@ def accumulate(
     return operation("accumulate", meaning, lambda acc, results, p, offsets, g, count, t: acc, emit)
 
 
-def _take_in(
+def take_in(
     b: ir.IRBuilder,
     lattice: Lattice,
     op: str,
@@ -140,13 +141,14 @@ def _take_in(
     t: ir.Value,
     horizontal: bool,
 ) -> list[ir.Value]:
+    """Emit the parts ``old`` of an accumulator's vector with ``expr`` of ``values``, element ``t``, taken in."""
     lanes, target = lattice.lanes, lattice.target
     if op == "sum" and expr.op == "mul" and expr.dtype.kind == "f":
         x, y = (emit_expr(b, e, values, lanes, target) for e in expr.args)
         return [fma(b, target, x, y, old[0])]
     value = emit_expr(b, expr, values, lanes, target)
     if len(old) == 1:
-        return [emit_expr(b, _combine_expr(op, expr.dtype), [old[0], value], lanes, target)]
+        return [emit_expr(b, combined(op, expr.dtype), [old[0], value], lanes, target)]
     better = emit_expr(b, _better(op, expr.dtype), [old[0], value], lanes, target)
     vectors = Vectors(b, target, lanes)
     number = vectors.strided_offsets(t, index(1)) if horizontal else vectors.splat(t)
@@ -183,7 +185,7 @@ def finish(op: str, dtype: DType, rows: int, lanes: int, target: Target, horizon
 def _merge_exprs(op: str, dtype: DType) -> list[Expr]:
     """Merging two accumulators, ($0[, $1]) and ($2[, $3]) or ($0) and ($1)."""
     if not op.startswith("arg"):
-        return [_combine_expr(op, dtype)]
+        return [combined(op, dtype)]
     v, i, w, j = arg(0, dtype), arg(1, DType.I64), arg(2, dtype), arg(3, DType.I64)
     better = call("gt" if op == "argmax" else "lt", w, v)
     first = call("and", call("eq", w, v), call("lt", j, i))

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 import numpy as np
 
-from nnefc.codegen.pack import pack
+from nnefc.codegen.pack import common_columns, pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
-from nnefc.codegen.storage import Storage, aligned_size
+from nnefc.codegen.storage import Storage, aligned_size, share_constants
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import use_winograd
 from nnefc.errors import UnsupportedError
@@ -46,16 +46,27 @@ def plan(program: Program, target: Target, *, winograd: bool = True) -> LaunchPl
     return plan_entries([program], target, winograd=winograd)[0]
 
 
-def plan_entries(programs: Iterable[Program], target: Target, *, winograd: bool = True) -> tuple[LaunchPlan, ...]:
-    """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact."""
-    return schedule_entries((prepare(program, target, winograd=winograd) for program in programs), target)
+def plan_entries(programs: Sequence[Program], target: Target, *, winograd: bool = True) -> tuple[LaunchPlan, ...]:
+    """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact.
+
+    Weights that they have in common are packed alike, so that they are stored once."""
+    return schedule_entries(_prepared(programs, target, winograd), target)
 
 
 def prepare(program: Program, target: Target, *, winograd: bool = True) -> Program:
     """A lowered Program as :func:`schedule` takes it: contractions as kernels do them, their weights packed.
 
     Without ``winograd``, no weights take more room than packing them needs."""
-    return fold(pack(use_winograd(program, target) if winograd else program, target))
+    return next(_prepared([program], target, winograd))
+
+
+def _prepared(programs: Sequence[Program], target: Target, winograd: bool) -> Iterator[Program]:
+    programs = share_constants(programs)
+    if winograd:
+        programs = [use_winograd(program, target) for program in programs]
+    columns = common_columns(programs, target)
+    for program in programs:
+        yield fold(pack(program, target, columns))
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:
@@ -90,7 +101,7 @@ def _schedule(program: Program, target: Target, storage: Storage) -> LaunchPlan:
         if len(specs) > MAX_KERNELS:
             message = f"the network needs more than {MAX_KERNELS} different kernels; so many are not supported"
             raise UnsupportedError(message).at(call.origin.location)
-        work = sum(v.volume for v in call.reads() + call.writes())
+        work = call.elements()
         total += work
         if total > MAX_WORK:
             message = f"a call would read and write {total} elements or more; at most {MAX_WORK} are supported"

@@ -30,6 +30,7 @@ from nnefc.codegen.select_indexed import (
     select_suppress,
 )
 from nnefc.codegen.select_rows import select_reduce, select_row
+from nnefc.codegen.select_window import select_window
 from nnefc.codegen.select_winograd import select_winograd
 from nnefc.codegen.spec import Access
 from nnefc.codegen.target import Target
@@ -37,6 +38,7 @@ from nnefc.codegen.winograd import Winograd
 from nnefc.ir.expr import arg
 from nnefc.ir.program import BoxReduce, Call, Gather, Map, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
+from nnefc.ir.window import Window
 
 
 def select(call: Call, target: Target) -> Choice:
@@ -112,6 +114,7 @@ _SELECT: dict[type, Callable[..., Choice]] = {
     Map: _map,
     Reduce: select_reduce,
     Row: select_row,
+    Window: select_window,
     Panels: select_contract,
     Winograd: select_winograd,
     Gather: select_gather,

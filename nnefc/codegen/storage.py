@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from nnefc.errors import UnsupportedError
+from nnefc.ir.program import Program
 
 ALIGNMENT = 64
 """Bytes: every tensor starts on a cache line."""
@@ -47,6 +48,14 @@ def _key(array: np.ndarray) -> tuple[int, bytes]:
 
 def _bytes(array: np.ndarray) -> np.ndarray:
     return array.reshape(-1).view(np.uint8)
+
+
+def share_constants(programs: Sequence[Program]) -> Sequence[Program]:
+    """The Programs with one array for all constants of equal bytes; a single one is left alone."""
+    if len(programs) == 1:
+        return programs
+    contents = Contents()
+    return [p.replace(constants={name: contents.original(a) for name, a in p.constants.items()}) for p in programs]
 
 
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:

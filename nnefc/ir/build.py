@@ -14,10 +14,11 @@ from nnefc.ir.border import fill_border
 from nnefc.ir.broadcast import broadcast_shape, leading, order_of
 from nnefc.ir.expr import Expr, arg, call, cast, const
 from nnefc.ir.graph import Literal, Operand, Origin, Value
-from nnefc.ir.precision import HALVES, memory_of, product_type, rounded_product, wide_row, wide_sum
+from nnefc.ir.precision import HALVES, memory_of, product_type, rounded_product, wide_reduction, wide_row
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Row
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.ir.window import Slide, Window
 
 Source = Operand | View
 
@@ -206,15 +207,34 @@ class ProgramBuilder:
         Inputs must have one rank; extents of 1 are repeated. ``extras`` broadcast to the result's shape."""
         full = broadcast_shape(inputs)
         kept = full[: len(full) - axes]
-        expr = expr if expr is not None else arg(0, inputs[0].dtype)
-        if op in ("sum", "prod") and expr.dtype in HALVES:
-            expr, post = wide_sum(expr, post)
+        expr, post = wide_reduction(op, expr if expr is not None else arg(0, inputs[0].dtype), post)
         dtype = post.dtype if post is not None else DType.I64 if op.startswith("arg") else expr.dtype
         if out is None:
             default = tuple(d for d in order_of(inputs, full) if d < len(kept))
             out = self.new(kept, dtype, order if order is not None else default)
         wide = tuple(v.broadcast_to(full) for v in inputs)
         self.emit(Reduce(op, expr, post, wide, tuple(v.broadcast_to(kept) for v in extras), out, axes))
+        return out
+
+    def window(
+        self,
+        op: str,
+        x: View,
+        slides: Sequence[Slide],
+        out: View,
+        *,
+        weights: Sequence[View] = (),
+        expr: Expr | None = None,
+        post: Expr | None = None,
+        extras: Sequence[View] = (),
+    ) -> View:
+        """Reduce the windows over the last ``len(slides)`` dimensions of ``x``: see ``Window``. The other dimensions of
+        ``x`` and ``weights`` and all of ``extras`` broadcast to the output's. Half precision is added up in F32."""
+        expr, post = wide_reduction(op, expr if expr is not None else arg(0, x.dtype), post)
+        kept, sizes = out.shape[: out.rank - len(slides)], tuple(s.size for s in slides)
+        x, taps = x.broadcast_to(kept + x.shape[len(kept) :]), tuple(w.broadcast_to(kept + sizes) for w in weights)
+        added = tuple(v.broadcast_to(out.shape) for v in extras)
+        self.emit(Window(op, expr, post, x, taps, added, out, tuple(slides)))
         return out
 
     def row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from nnefc.ir import program as ir
 from nnefc.ir import sequential
 from nnefc.ir.expr import cast_numpy
 from nnefc.ir.types import DType
+from nnefc.ir.window import Window
 
 Memory = dict[str, np.ndarray]
 
@@ -85,6 +87,45 @@ def _reduce(call: ir.Reduce, memory: Memory) -> None:
     shape = np.broadcast_shapes(*(a.shape for a in args))
     value = np.broadcast_to(call.expr.evaluate(args), shape)
     result = reduce_array(call.op, value, call.axes)
+    if call.post is not None:
+        result = call.post.evaluate([result, *(array(v, memory) for v in call.extras)])
+    _store(call.output, memory, result)
+
+
+def neutral(op: str, dtype: np.dtype) -> np.ndarray:
+    """What a sum, product, max or min starts from."""
+    if op in ("sum", "prod"):
+        return np.array(op == "prod", dtype)
+    if dtype.kind in "fV":
+        return np.array(-np.inf if op == "max" else np.inf, dtype)
+    return np.array(getattr(np.iinfo(dtype), "min" if op == "max" else "max"), dtype)
+
+
+_COMBINE = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
+
+
+def _window(call: Window, memory: Memory) -> None:
+    x = array(call.x, memory)
+    weights = [array(v, memory) for v in call.weights]
+    dtype = call.expr.dtype.numpy
+    wide = np.dtype(np.float64) if call.op in ("sum", "prod") and dtype.kind in "fV" else dtype
+    total = np.full(call.output.shape, neutral(call.op, wide))
+    moved = call.output.shape[call.kept :]
+    extents = call.x.shape[call.kept :]
+    for taps in np.ndindex(*(s.size for s in call.slides)):
+        source: tuple[Any, ...] = (...,)
+        target: tuple[Any, ...] = (...,)
+        for s, t, n, m in zip(call.slides, taps, moved, extents, strict=True):
+            first, last = s.inside(t, n, m)
+            start = first * s.stride + t * s.dilation - s.before
+            source += (slice(start, max(start + (last - first - 1) * s.stride + 1, start), s.stride),)
+            target += (slice(first, last),)
+        if total[target].size:
+            seen = x[source]
+            tap = [w[..., *taps].reshape(w.shape[: call.kept] + (1,) * len(taps)) for w in weights]
+            value = np.broadcast_to(call.expr.evaluate([seen, *tap]), seen.shape)
+            total[target] = _COMBINE[call.op](total[target], value)
+    result = total.astype(dtype)
     if call.post is not None:
         result = call.post.evaluate([result, *(array(v, memory) for v in call.extras)])
     _store(call.output, memory, result)
@@ -195,6 +236,7 @@ def _box_reduce(call: ir.BoxReduce, memory: Memory) -> None:
 _RUN: dict[type, Callable[..., None]] = {
     ir.Map: _map,
     ir.Reduce: _reduce,
+    Window: _window,
     ir.Row: _row,
     ir.Contract: _contract,
     ir.Gather: _gather,

@@ -36,6 +36,11 @@ def wide_sum(expr: Expr, post: Expr | None) -> tuple[Expr, Expr]:
     return in_wide(expr), cast(final, expr.dtype if post is None else post.dtype)
 
 
+def wide_reduction(op: str, expr: Expr, post: Expr | None) -> tuple[Expr, Expr | None]:
+    """``expr`` to be reduced by ``op``, and ``post``: half precision is added up and multiplied in F32."""
+    return wide_sum(expr, post) if op in ("sum", "prod") and expr.dtype in HALVES else (expr, post)
+
+
 def wide_row(
     stages: tuple[tuple[str, Expr], ...], expr: Expr, inputs: int
 ) -> tuple[tuple[tuple[str, Expr], ...], Expr]:

@@ -32,6 +32,10 @@ class Call:
         """Every view that is written."""
         raise TypeError(type(self).__name__)
 
+    def elements(self) -> int:
+        """How many elements are read and written, as often as they are."""
+        return sum(v.volume for v in self.reads() + self.writes())
+
     def with_views(self, function: Callable[[View], View]) -> Self:
         """The call with every view ``v`` replaced by ``function(v)``, of the same shape."""
         changes: dict[str, object] = {}
@@ -72,8 +76,7 @@ class Reduce(Call):
 
     The last ``axes`` dimensions of the inputs are the reduced ones, ``t``; the others, ``p``, are the output's. In
     ``post``, ``$0`` is the reduced value (None: just that). ``argmax`` and ``argmin`` give the row-major index, I64, of
-    the first extreme element. Sums and products are of floats or integers; ``all`` and ``any`` of BOOL. With windows
-    as inputs this is pooling, box filters and depthwise convolution.
+    the first extreme element. Sums and products are of floats or integers; ``all`` and ``any`` of BOOL.
     """
 
     op: str

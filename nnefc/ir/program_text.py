@@ -6,6 +6,7 @@ from nnefc.ir.expr import Expr
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Port, Program, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.view import Role, View
+from nnefc.ir.window import Slide, Window
 
 
 def format_program(program: Program) -> str:
@@ -46,6 +47,12 @@ def _post(post: Expr | None, extras: tuple[View, ...]) -> str:
     return "" if post is None else f", post = {post}" + (f" with [{_views(extras)}]" if extras else "")
 
 
+def _slide(slide: Slide) -> str:
+    """The size, then what is not as usual: ``3 stride 2 dilation 2 before 1``."""
+    named = (("stride", slide.stride, 1), ("dilation", slide.dilation, 1), ("before", slide.before, 0))
+    return " ".join([str(slide.size), *(f"{name} {n}" for name, n, usual in named if n != usual)])
+
+
 def format_call(call: Call) -> str:
     """One call, as ``output = family(operands, what is computed)``."""
     if isinstance(call, Map):
@@ -53,6 +60,9 @@ def format_call(call: Call) -> str:
     if isinstance(call, Reduce):
         what = f"{call.op} of {call.expr} over {call.axes}{_post(call.post, call.extras)}"
         return f"{format_view(call.output)} = reduce([{_views(call.inputs)}], {what})"
+    if isinstance(call, Window):
+        what = f"{call.op} of {call.expr} over [{', '.join(map(_slide, call.slides))}]{_post(call.post, call.extras)}"
+        return f"{format_view(call.output)} = window([{_views((call.x, *call.weights))}], {what})"
     if isinstance(call, Row):
         stages = ", ".join(f"{op} of {e}" for op, e in call.stages)
         return f"{format_view(call.output)} = row([{_views(call.inputs)}], {stages}, then {call.expr} over {call.axes})"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnefc.ir.build import ProgramBuilder, channels_last
-from nnefc.ir.expr import arg, call
 from nnefc.ir.graph import Attrs, Literal, Op, Operand
 from nnefc.ir.types import TensorType
 from nnefc.ir.view import View
@@ -21,6 +20,7 @@ from nnefc.ops.common import (
     shape_text,
     tensor,
 )
+from nnefc.ops.depthwise import channel_bias, is_depthwise, product, slide_filters, tap_weights
 from nnefc.ops.geometry import (
     BORDERS,
     Axes,
@@ -40,6 +40,7 @@ from nnefc.ops.geometry import (
 )
 from nnefc.ops.primitive import register, require
 from nnefc.ops.product import NO_BIAS, added_bias
+from nnefc.ops.slide import slides_well
 
 Shape = Sequence[int]
 
@@ -244,13 +245,6 @@ def _reference_separable_deconv(inputs: Sequence[np.ndarray], attrs: Attrs) -> t
 # ---- lowering
 
 
-def _channel_bias(view: View, groups: int, outer: int) -> View:
-    """A bias as (groups, outer), repeated where it is one number."""
-    for _ in range(view.rank - (view.volume > 1)):
-        view = view.squeeze(next(d for d, n in enumerate(view.shape) if n == 1))
-    return view.split_dim(0, (groups, outer)) if view.rank else view.broadcast_to((groups, outer))
-
-
 def _correlate(b: ProgramBuilder, seen: View, filters: View, bias: Operand, output: View) -> None:
     """Write a grouped correlation.
 
@@ -258,17 +252,15 @@ def _correlate(b: ProgramBuilder, seen: View, filters: View, bias: Operand, outp
     may be fewer dimensions of taps than of pixels.
     """
     count, inside = output.rank - 3, filters.rank - 3
-    groups, outer, inner = filters.shape[:3]
+    groups, outer, _ = filters.shape[:3]
     post, addend = added_bias(b, bias, output)
-    extra = None if addend is None else _channel_bias(addend, groups, outer)
-    if groups > 1 and inner == 1 and outer < 8:
-        product = call("mul", arg(0, seen.dtype), arg(1, seen.dtype))
-        # Neighbouring channels lie side by side, as in the image.
-        weights = b.dense(filters, (*range(3, filters.rank), 2, 0, 1)).squeeze(2).expand_dims(0)
+    extra = None if addend is None else channel_bias(addend, groups, outer)
+    if is_depthwise(filters):
+        weights = tap_weights(b, filters)
         for _ in range(count):
             weights = weights.expand_dims(3)
         extras = [] if extra is None else [extra.expand_dims(0)]
-        b.reduce("sum", [seen, weights], inside, expr=product, post=post, extras=extras, out=output)
+        b.reduce("sum", [seen, weights], inside, expr=product(seen.dtype), post=post, extras=extras, out=output)
         return
     # Reduced dimensions go by falling step in x: innermost is what lies next to each other in memory.
     taps_at = range(3 + count, 3 + count + inside)
@@ -297,10 +289,13 @@ def _without_units(filters: View) -> View:
 
 def _lowered_conv(b: ProgramBuilder, x: View, w: View, bias: Operand, attrs: Attrs) -> View:
     c = convolution(x.shape, w.shape, attrs)
-    wide = bordered_view(b, x, c.reaches, c.border).split_dim(1, (c.groups, c.inner))
-    seen, _ = window_view(wide, c.axes)
     filters = _without_units(w.split_dim(0, (c.groups, c.outer)))
     output = b.new(c.output_shape, x.dtype, channels_last(x.rank))
+    if is_depthwise(filters) and slides_well(x, c.axes):
+        slide_filters(b, x, filters, bias, c.axes, c.border, output)
+        return output
+    wide = bordered_view(b, x, c.reaches, c.border).split_dim(1, (c.groups, c.inner))
+    seen, _ = window_view(wide, c.axes)
     _correlate(b, seen, filters, bias, output.split_dim(1, (c.groups, c.outer)))
     return output
 
@@ -331,7 +326,7 @@ def _fill_bias(b: ProgramBuilder, bias: Operand, target: View) -> None:
     if isinstance(bias, Literal):
         b.fill(target, bias.value)
     else:
-        b.copy(_channel_bias(b.view(bias), *target.shape[1:3]).expand_dims(0), target)
+        b.copy(channel_bias(b.view(bias), *target.shape[1:3]).expand_dims(0), target)
 
 
 def _lower_conv(b: ProgramBuilder, op: Op) -> None:

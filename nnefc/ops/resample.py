@@ -15,7 +15,7 @@ from nnefc.ir.view import View
 from nnefc.ops.common import common_dtype, integers, one_of, require_positive, shape_text, tensor
 from nnefc.ops.geometry import BORDERS, bordered_view, extended
 from nnefc.ops.primitive import register, require
-from nnefc.ops.window import reduce_windows
+from nnefc.ops.slide import reduce_windows
 
 METHODS = ("symmetric", "asymmetric", "aligned")
 

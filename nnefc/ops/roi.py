@@ -23,7 +23,7 @@ from nnefc.ops.common import common_dtype, integers, one_of, require_kind, requi
 from nnefc.ops.geometry import last
 from nnefc.ops.primitive import register, require
 from nnefc.ops.resample import METHODS, split_spatial
-from nnefc.ops.window import reduce_windows
+from nnefc.ops.slide import reduce_windows
 
 NAMES = ("input", "rois")
 FAR = 2**31

@@ -17,7 +17,7 @@ from nnefc.ops.common import common_dtype, integers, one_of, require_kind, requi
 from nnefc.ops.gridsample import flat_index
 from nnefc.ops.primitive import register, require
 from nnefc.ops.resample import split_spatial
-from nnefc.ops.window import reduce_windows
+from nnefc.ops.slide import reduce_windows
 
 MODES = ("avg", "max")
 

@@ -32,6 +32,7 @@ from nnefc.ops.geometry import (
     windows,
 )
 from nnefc.ops.primitive import register, require
+from nnefc.ops.slide import reduce_windows, slide_windows, slides_well
 
 Types = Sequence[TensorType]
 Arrays = Sequence[np.ndarray]
@@ -201,31 +202,6 @@ def _reference_desample(inputs: Arrays, attrs: Attrs) -> tuple[np.ndarray, ...]:
 # ---- lowering
 
 
-def reduce_windows(
-    b: ProgramBuilder,
-    op: str,
-    seen: Sequence[View],
-    count: int,
-    *,
-    expr: Expr | None = None,
-    post: Expr | None = None,
-    extras: Sequence[View] = (),
-    out: View | None = None,
-) -> View:
-    """Reduce the last ``count`` dimensions of window views into memory with channels last.
-
-    With ``count`` 0 a window is one element, and the result a map of it. ``op`` is sum or max.
-    """
-    expr = expr if expr is not None else arg(0, seen[0].dtype)
-    rank = seen[0].rank - count
-    if count:
-        order = channels_last(rank)
-        return b.reduce(op, seen, count, expr=expr, post=post, extras=extras, out=out, order=order)
-    if post is not None:
-        expr = post.substitute([expr, *(arg(len(seen) + i, v.dtype) for i, v in enumerate(extras))])
-    return b.map(expr, [*seen, *extras], out=out, order=channels_last(rank))
-
-
 def averaged(b: ProgramBuilder, axes: Axes, border: str, dtype: DType) -> tuple[Expr, list[View]]:
     """The ``post`` that divides a sum by ``average_divisor``, and its extras."""
     uniform = 1
@@ -247,6 +223,26 @@ def averaged(b: ProgramBuilder, axes: Axes, border: str, dtype: DType) -> tuple[
     return call("div", arg(0, dtype), divisor), extras
 
 
+def _pooled(
+    b: ProgramBuilder,
+    op: Op,
+    kind: str,
+    *,
+    fill: float = 0.0,
+    expr: Expr | None = None,
+    post: Expr | None = None,
+    extras: Sequence[View] = (),
+) -> View:
+    """The windows of a basic operation, reduced by ``kind``: sum or max."""
+    x = b.view(op.inputs[0])
+    axes, border = pool_axes(x.shape, op.attrs), op.attrs["border"]
+    if slides_well(x, axes):
+        out = b.new([a.downscaled for a in axes], x.dtype, channels_last(x.rank))
+        return slide_windows(b, kind, x, axes, border, out, fill=fill, expr=expr, post=post, extras=extras)
+    _, seen, count = _input_windows(b, op, fill)
+    return reduce_windows(b, kind, [seen], count, expr=expr, post=post, extras=extras)
+
+
 def _input_windows(b: ProgramBuilder, op: Op, fill: float = 0.0) -> tuple[Axes, View, int]:
     x = b.view(op.inputs[0])
     axes = pool_axes(x.shape, op.attrs)
@@ -254,10 +250,14 @@ def _input_windows(b: ProgramBuilder, op: Op, fill: float = 0.0) -> tuple[Axes, 
     return axes, seen, count
 
 
+def _average(b: ProgramBuilder, op: Op) -> tuple[Expr, list[View]]:
+    x = b.view(op.inputs[0])
+    return averaged(b, pool_axes(x.shape, op.attrs), op.attrs["border"], x.dtype)
+
+
 def _lower_sum(b: ProgramBuilder, op: Op, normalize: bool) -> None:
-    axes, seen, count = _input_windows(b, op)
-    post, extras = averaged(b, axes, op.attrs["border"], seen.dtype) if normalize else (None, [])
-    b.put(op.output, reduce_windows(b, "sum", [seen], count, post=post, extras=extras))
+    post, extras = _average(b, op) if normalize else (None, [])
+    b.put(op.output, _pooled(b, op, "sum", post=post, extras=extras))
 
 
 def _lower_box(b: ProgramBuilder, op: Op) -> None:
@@ -269,11 +269,9 @@ def _lower_avg_pool(b: ProgramBuilder, op: Op) -> None:
 
 
 def _lower_rms_pool(b: ProgramBuilder, op: Op) -> None:
-    axes, seen, count = _input_windows(b, op)
-    x = arg(0, seen.dtype)
-    mean, extras = averaged(b, axes, op.attrs["border"], seen.dtype)
-    square, root = call("mul", x, x), call("sqrt", mean)
-    b.put(op.output, reduce_windows(b, "sum", [seen], count, expr=square, post=root, extras=extras))
+    mean, extras = _average(b, op)
+    x = arg(0, mean.dtype)
+    b.put(op.output, _pooled(b, op, "sum", expr=call("mul", x, x), post=call("sqrt", mean), extras=extras))
 
 
 def _lowest(op: Op) -> float:
@@ -288,8 +286,7 @@ def _index_of_maximum(b: ProgramBuilder, seen: View, count: int) -> View:
 
 
 def _lower_max_pool(b: ProgramBuilder, op: Op) -> None:
-    _, seen, count = _input_windows(b, op, _lowest(op))
-    b.put(op.output, reduce_windows(b, "max", [seen], count))
+    b.put(op.output, _pooled(b, op, "max", fill=_lowest(op)))
 
 
 def _lower_argmax_pool(b: ProgramBuilder, op: Op) -> None:

@@ -92,7 +92,7 @@ def _decided(call: Call, found: set[str]) -> bool:
 
 def _work(call: Call) -> int:
     """What a call costs in NumPy, in elementary operations."""
-    elements = sum(v.volume for v in call.reads() + call.writes())
+    elements = call.elements()
     if _is_sequential(call) or any(map(_steps, _expressions(call))):
         return elements * SEQUENTIAL_WORK
     return elements

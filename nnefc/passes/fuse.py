@@ -1,8 +1,8 @@
 """Fusion on kernel families: what follows a kernel element by element is done where the kernel stores.
 
 Two rules serve all operations. A Map that reads all that one kernel wrote, and is its only reader, moves into that
-kernel (into the expression of a Map, the ``post`` of a Reduce or a Contract). A copy of all that one kernel wrote
-vanishes: the kernel writes to the copy's place, or, where others read it too, everyone uses the copy's buffer.
+kernel (into the expression of a Map, the ``post`` of a Reduce, a Window or a Contract). A copy of all that one kernel
+wrote vanishes: the kernel writes to the copy's place, or, where others read it too, everyone uses the copy's buffer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import replace
 from nnefc.ir.expr import Expr, arg
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
 from nnefc.ir.view import Role, View
+from nnefc.ir.window import Window
+from nnefc.passes.rewrite import Rewriting
 
 MAX_NODES = 96
 """Nodes that a fused expression may have."""
@@ -27,39 +29,10 @@ def fuse(program: Program) -> Program:
     for n in range(len(state.calls)):
         while state.step(n):
             changed = True
-    if not changed:
-        return program
-    return program.replace(calls=tuple(c for c in state.calls if c is not None))
+    return state.result(program) if changed else program
 
 
-class _State:
-    """The calls under rewriting (None: gone), and who reads and writes each buffer."""
-
-    def __init__(self, program: Program):
-        self.calls: list[Call | None] = list(program.calls)
-        self.readers: dict[str, set[int]] = {}
-        self.writers: dict[str, set[int]] = {}
-        for n in range(len(self.calls)):
-            self._enter(n)
-
-    def _enter(self, n: int) -> None:
-        call = self.calls[n]
-        if call is not None:
-            for v in call.reads():
-                self.readers.setdefault(v.buffer.name, set()).add(n)
-            for v in call.writes():
-                self.writers.setdefault(v.buffer.name, set()).add(n)
-
-    def _replace(self, n: int, call: Call | None) -> None:
-        old = self.calls[n]
-        if old is not None:
-            for v in old.reads():
-                self.readers[v.buffer.name].discard(n)
-            for v in old.writes():
-                self.writers[v.buffer.name].discard(n)
-        self.calls[n] = call
-        self._enter(n)
-
+class _State(Rewriting):
     def step(self, n: int) -> bool:
         """Fuse call ``n`` with its reader, if a rule fits. The result stands where the reader stood."""
         producer = self.calls[n]
@@ -74,8 +47,8 @@ class _State:
             (m,) = readers
             fused = self._fused(n, m, producer)
             if fused is not None:
-                self._replace(n, None)
-                self._replace(m, fused)
+                self.replace(n, None)
+                self.replace(m, fused)
                 return True
         return any(self._rename(m, name) for m in sorted(readers))
 
@@ -86,7 +59,7 @@ class _State:
         read = {v.buffer.name for v in producer.reads()}
         if consumer.outputs[0].buffer.name in read:
             return None
-        if any(n < k < m for name in read for k in self.writers.get(name, ())):
+        if any(self.written(name, n, m) for name in read):
             return None
         return fuse_calls(producer, consumer)
 
@@ -101,11 +74,9 @@ class _State:
             return False
         if self.writers[target.buffer.name] != {m} or target.buffer.role not in (Role.OUTPUT, Role.TEMP):
             return False
-        self._replace(m, None)
+        self.replace(m, None)
         for k in sorted(self.readers.get(name, set()) | self.writers.get(name, set())):
-            other = self.calls[k]
-            assert other is not None
-            self._replace(k, other.with_views(_moved(name, target)))
+            self.replace(k, self.call(k).with_views(_moved(name, target)))
         return True
 
 
@@ -145,7 +116,7 @@ def fuse_calls(producer: Call, consumer: Map) -> Call | None:
         return None
     if isinstance(producer, Map):
         return replace(producer, exprs=(expr,), inputs=producer.inputs + views, outputs=(target,), origin=origin)
-    assert isinstance(producer, (Reduce, Contract))
+    assert isinstance(producer, (Reduce, Window, Contract))
     return replace(producer, post=expr, extras=producer.extras + views, output=target, origin=origin)
 
 
@@ -156,7 +127,7 @@ def _stored(producer: Call) -> tuple[Expr | None, int]:
     if isinstance(producer, Contract):
         plain = arg(0, producer.x.dtype)
         return (producer.post or plain), 1 + len(producer.extras)
-    if isinstance(producer, Reduce):
+    if isinstance(producer, (Reduce, Window)):
         if producer.post is not None:
             return producer.post, 1 + len(producer.extras)
         return arg(0, producer.output.dtype), 1 + len(producer.extras)

@@ -11,6 +11,7 @@ from nnefc.ir.program_text import format_program
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.lower import lower
+from nnefc.passes.place import place
 from nnefc.passes.spread import spread
 
 ProgramPass = Callable[[Program], Program]
@@ -19,6 +20,7 @@ PROGRAM_PASSES: tuple[tuple[str, ProgramPass], ...] = (
     ("fold", fold),
     ("prune", prune),
     ("fuse", fuse),  # after folding, so that constants are not fused into
+    ("place", place),  # after fusion, which takes copies that have one reader into the kernel before them
     ("spread", spread),  # last: it ends what other passes know of whole, dense buffers
 )
 """Program -> Program, in order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,6 +74,12 @@ HUGE_BYTES = 1 << 21
 takes as long as reading them."""
 
 
+class Request(ctypes.Structure):
+    """What ``NAME_call`` works on: a call, the pool that it may use, and on how many threads."""
+
+    _fields_ = [("pool", ctypes.c_void_p), ("call", ctypes.c_void_p), ("threads", ctypes.c_int32)]
+
+
 def aligned(nbytes: int) -> np.ndarray:
     """``nbytes`` bytes (uint8, of no certain content) that begin at a multiple of ALIGNMENT; in huge pages where they
     fill one and the system has them."""
@@ -127,8 +134,17 @@ def overlap(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.may_share_memory(a, b))
 
 
+_ARRAY = np.ndarray
+_first_byte: Callable[[Any], ctypes.c_char] = ctypes.c_char.from_buffer
+
+
 def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
+    """Where an array begins. Through the buffer protocol that takes a third of the time, where the array may be
+    written to and NumPy lends its memory."""
+    try:
+        return ctypes.addressof(_first_byte(array))
+    except (TypeError, ValueError, BufferError):
+        return array.ctypes.data
 
 
 class Operand:
@@ -145,7 +161,7 @@ class Operand:
 
     def load(self, array: np.ndarray) -> np.ndarray | None:
         """Make ``array`` the input. Returns what must stay alive during the call; raises as :func:`checked` does."""
-        if type(array) is not np.ndarray or array.dtype is not self.dtype or array.shape != self.shape:
+        if type(array) is not _ARRAY or array.dtype is not self.dtype or array.shape != self.shape:
             array = checked(array, self.port, "input")
         if self.stage is not None:
             self.stage[...] = array
@@ -194,7 +210,18 @@ def checked(value: object, port: Port, role: str) -> np.ndarray:
 class Slot:
     """Everything that one call needs for itself; a model keeps finished ones for its next calls."""
 
-    __slots__ = ("_memory", "address", "inputs", "max_threads", "outputs")
+    __slots__ = (
+        "_memory",
+        "_pool",
+        "_request",
+        "_staged_input",
+        "inputs",
+        "max_threads",
+        "outputs",
+        "request",
+        "stage",
+        "team",
+    )
 
     def __init__(self, entry: Entry, number: int, weights: int, state: int):
         """``number`` is that of the entry in its model; ``weights`` and ``state`` are addresses."""
@@ -214,6 +241,31 @@ class Slot:
         )
         self.inputs = [Operand(port, sources, i) for i, port in enumerate(entry.inputs)]
         self.outputs = [Operand(port, results, i) for i, port in enumerate(entry.outputs)]
+        single = len(entry.inputs) == 1 and self.inputs[0].stage is not None
+        self._staged_input = self.inputs[0] if single else None
+        self.stage = self.outputs[0].stage if len(entry.outputs) == 1 else None
         self.max_threads = entry.max_threads
-        self.address = ctypes.addressof(call)
         self._memory = call, arena, sync
+        self._request = Request(None, ctypes.addressof(call), 1)
+        self.request = ctypes.addressof(self._request)
+        self.team: object = None
+        self._pool: Any = None
+
+    def load(self, arrays: tuple[Any, ...]) -> list[np.ndarray | None] | None:
+        """Make ``arrays`` the inputs. Returns what must stay alive during the call; raises as :func:`checked` does."""
+        staged = self._staged_input
+        if staged is None:
+            return [operand.load(array) for operand, array in zip(self.inputs, arrays, strict=True)]
+        staged.load(arrays[0])
+        return None
+
+    def prepare(self) -> list[np.ndarray | None]:
+        """Where the outputs will be written, the caller giving no place: see :meth:`Operand.prepare`."""
+        return [operand.prepare(None) for operand in self.outputs]
+
+    def join(self, team: object, pool: Any) -> None:
+        """Run calls on the threads of ``pool``, or without one on the caller's; ``team`` is the mark of that choice."""
+        self._pool = pool
+        self._request.pool = pool.address if pool is not None else None
+        self._request.threads = min(pool.threads, self.max_threads) if pool is not None else 1
+        self.team = team

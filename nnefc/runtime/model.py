@@ -21,8 +21,7 @@ from .pool import Pool, available_cpus
 ERRORS = {1: "an index, read from an index tensor, is out of range"}
 """What the codes mean that kernels store in the error word. Other codes are reported by number."""
 
-_RUN = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32)
-_CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)
+_CALL = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 _EXIT_WAIT = 1.0
 _IDLE_SLOTS = 8
 _LISTED_ENTRIES = 16
@@ -75,15 +74,17 @@ class Model:
         self.entries = code.entries
         self.inputs = code.entries[0].inputs
         self.outputs = code.entries[0].outputs
-        self._run = _RUN(code.address(f"{code.name}_run"))
-        self._call = _CALL(code.address(f"{code.name}_call")) if code.max_threads > 1 else None
+        self._call = _CALL(code.address(f"{code.name}_call"))
+        self._arity = len(self.inputs)
         self._state = aligned(code.state_size)
+        self._stateful = code.state_size > 0
         calls = {entry.shapes: _Calls(entry, k) for k, entry in enumerate(code.entries)}
         self._calls = calls[self.entries[0].shapes] if len(calls) == 1 else None
         self._by_shapes = calls
         self._result = _result_type(code.name, self.outputs) if len(self.outputs) > 1 else None
         self._renew_locks()
         self._pool: Pool | None = None
+        self._team = object()  # another one whenever threads start, end or are counted anew
         self._closer: weakref.finalize[Any, Model] | None = None
         self.threads = threads
         self.reset()
@@ -98,7 +99,7 @@ class Model:
         ValueError for data that the model cannot work on, such as an index out of range (the state is then what the run
         made of it: ``reset`` it), and MemoryError if a call takes more memory than the system has.
         """
-        if named or len(arrays) != len(self.inputs):
+        if named or len(arrays) != self._arity:
             arrays = self._bind(arrays, named)
         calls = self._calls or self._calls_of(arrays)
         try:
@@ -106,15 +107,22 @@ class Model:
         except IndexError:
             slot = self._new_slot(calls)
         try:
-            held = [operand.load(array) for operand, array in zip(slot.inputs, arrays, strict=True)]
-            if out is None:
-                targets = [operand.prepare(None) for operand in slot.outputs]
+            held = slot.load(arrays)  # stays alive while native code runs
+            stage = slot.stage if out is None else None
+            if stage is None:
+                targets = slot.prepare() if out is None else self._targets(slot.outputs, out, arrays)
+            if slot.team is not self._team:
+                self._join(slot)
+            if self._stateful:
+                with self._turn:
+                    status = self._call(slot.request)
             else:
-                targets = self._targets(slot.outputs, out, arrays)
-            status = self._launch(slot)
+                status = self._call(slot.request)
             if status:
                 raise ValueError(f"{self.name}: {ERRORS.get(status, f'native code reports error {status}')}")
             del held
+            if stage is not None:
+                return stage.copy()
             if self._result is None:
                 return slot.outputs[0].store(targets[0])
             return self._result(*[operand.store(y) for operand, y in zip(slot.outputs, targets, strict=True)])
@@ -142,22 +150,16 @@ class Model:
         if not isinstance(count, int) or count < 1:
             raise ValueError(f"threads must be a positive number, not {count!r}")
         with self._starting:
-            old = self._drop_pool()
             self._threads = min(count, max(1, self._code.max_threads))
+            old = self._drop_pool()
         if old is not None:
             old.close(_EXIT_WAIT)
 
-    def _launch(self, slot: Slot) -> int:
-        if not self._code.state_size:
-            return self._launch_now(slot)
-        with self._turn:
-            return self._launch_now(slot)
-
-    def _launch_now(self, slot: Slot) -> int:
-        if self._threads == 1 or slot.max_threads == 1 or self._call is None:
-            return self._run(slot.address, 0, 1)
-        pool = self._pool or self._start_pool()
-        return self._call(pool.address, slot.address, min(pool.threads, slot.max_threads))
+    def _join(self, slot: Slot) -> None:
+        """Let the calls of a slot use the threads that there are now."""
+        team = self._team
+        alone = self._threads == 1 or slot.max_threads == 1
+        slot.join(team, None if alone else self._pool or self._start_pool())
 
     def _start_pool(self) -> Pool:
         with self._starting:
@@ -172,6 +174,7 @@ class Model:
     def _drop_pool(self) -> Pool | None:
         """Forget the pool, which the caller then closes, or which has no threads any more."""
         pool, self._pool = self._pool, None
+        self._team = object()
         if self._closer is not None:
             self._closer.detach()
             self._closer = None
@@ -312,6 +315,7 @@ def _end_threads() -> None:
     """Calls that come later, from daemon threads or other exit handlers, use no workers."""
     for model in list(_models):
         model._threads = 1
+        model._team = object()
         if model._pool is not None:
             model._pool.close(_EXIT_WAIT)
 

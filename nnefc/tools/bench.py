@@ -17,7 +17,7 @@ from nnefc.errors import UnsupportedError
 from nnefc.ir.graph import Graph
 from nnefc.ir.types import DType, TensorType
 from nnefc.runtime.pool import available_cpus
-from nnefc.tools.compare import complete
+from nnefc.tools.compare import complete, fitting
 from nnefc.tools.engines import PEERS, Engine, require, version
 from nnefc.tools.machine import machine
 
@@ -125,7 +125,8 @@ def bench(
             made = api.compile(model, threads=count, **options)
             folder = scratch / "network"
             made.save(folder)
-        types = {port.name: TensorType(DType.of(port.dtype), port.shape) for port in made.inputs}
+        entry = made.entries[fitting(made.entries, {name: a.shape for name, a in (inputs or {}).items()}) or 0]
+        types = {port.name: TensorType(DType.of(port.dtype), port.shape) for port in entry.inputs}
         given = complete(inputs or {}, types, 0)
         np.savez(scratch / "inputs.npz", **given)  # type: ignore[arg-type]
         engines, skipped = [stack.enter_context(Engine("nnefc", folder, count, scratch / "inputs.npz"))], {}

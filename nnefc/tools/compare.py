@@ -13,6 +13,7 @@ from nnefc.api import Path as PathLike
 from nnefc.api import Shapes, load
 from nnefc.ir.graph import Graph
 from nnefc.ir.types import TensorType
+from nnefc.runtime import Entry
 from nnefc.tools.sides import Arrays, MismatchError, Side, compiled_side, ort_side, reference_side
 
 PEERS = ("ort", "reference")
@@ -118,6 +119,15 @@ def _second(
         is_onnx = os.fspath(b).lower().endswith(".onnx")
         b = load(b, shapes=shapes, constants=constants if is_onnx else None, strict=strict)
     return compiled_side(b, threads)
+
+
+def fitting(entries: Sequence[Entry], shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    """The number of the first entry whose inputs have these shapes, by name; None if there is none."""
+    for number, entry in enumerate(entries):
+        has = {port.name: port.shape for port in entry.inputs}
+        if all(has.get(name) == tuple(shape) for name, shape in shapes.items()):
+            return number
+    return None
 
 
 def complete(given: Mapping[str, np.ndarray], types: Mapping[str, TensorType], seed: int) -> Arrays:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from nnefc.api import Path as PathLike
 from nnefc.api import Shapes, load
 from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.ir.graph import Graph, Tensor, Value
-from nnefc.ir.program import Call, Contract, Program, Reduce
+from nnefc.ir.program import Program
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role
 
@@ -104,12 +103,13 @@ def _cost(graph: Graph, notes: list[str]) -> dict[str, Any]:
     """``macs`` and ``activations``; None with a note where the model cannot be compiled."""
     total = sum(v.type.volume * v.type.dtype.size for v in _computed(graph))
     try:
+        from nnefc.codegen.cost import program_multiply_adds
         from nnefc.codegen.schedule import place_temporaries, prepare
         from nnefc.codegen.target import Target
         from nnefc.passes import pipeline
 
         graph = _with_values(graph)
-        count = macs(pipeline.run(graph, after="lower"))
+        count = program_multiply_adds(pipeline.run(graph, after="lower"))
         program = prepare(pipeline.run(graph), Target.host())
         arena = place_temporaries(program)[1]
     except (UnsupportedError, InvalidModelError) as error:
@@ -132,21 +132,6 @@ def _with_values(graph: Graph) -> Graph:
 def _item(value: Value) -> tuple[str, int]:
     dtype = value.type.dtype
     return {"f": "float", "i": "int", "u": "uint", "b": "bool"}[dtype.kind], 1 if dtype is DType.BOOL else dtype.bits
-
-
-def macs(program: Program) -> int:
-    """The products that a call of a lowered Program adds up: in contractions, and in sums of products."""
-    return sum(map(_call_macs, program.calls))
-
-
-def _call_macs(call: Call) -> int:
-    if isinstance(call, Contract):
-        return call.output.volume * math.prod(call.x.shape[call.x.rank - call.reduced :])
-    if isinstance(call, Reduce) and call.op == "sum" and call.expr.op == "mul":
-        operands = {e.value for e in call.expr.args if e.op == "arg"}
-        if len(operands) == 2:
-            return math.prod(np.broadcast_shapes(*(v.shape for v in call.inputs)))
-    return 0
 
 
 def live_bytes(program: Program) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -81,6 +82,11 @@ class TestValidate:
         assert (error["type"], error["file"], error["line"]) == ("InvalidModelError", str(path), 2)
         assert error["column"] > 0 and "rehsape" in error["message"]
 
+    @pytest.mark.parametrize("command", ["show", "inspect", "profile", "convert", "compare"])
+    def test_a_compiled_folder_is_no_model(self, guarded, compiled: Path, command: str) -> None:
+        more = {"convert": ["net.onnx"], "compare": ["reference"]}.get(command, [])
+        refused(guarded(command, compiled, *more), 2, "is a compiled folder", f"{command} needs the model itself")
+
     def test_shapes(self, guarded, model: Path) -> None:
         reply = guarded("validate", model, "--shape", "x=7,4")
         assert reply.code == 0 and "y: f32[7,3]" in reply.out
@@ -119,6 +125,10 @@ class TestShow:
 
 
 class TestCompile:
+    def test_sizes_are_told(self, guarded, model: Path, tmp_path: Path) -> None:
+        text = guarded("compile", model, "-o", tmp_path / "net").out
+        assert re.search(r"^library [\d.]+ kB, weights \d+ bytes, \d\.\d\d times the parameters$", text, re.MULTILINE)
+
     def test_what_is_written(self, compiled: Path) -> None:
         names = {p.name for p in compiled.iterdir()}
         assert {"__init__.py", "linear.so", "linear.h", "weights.bin", "manifest.json"} <= names
@@ -138,6 +148,8 @@ class TestCompile:
         result = reply.json()
         assert reply.code == 0 and result["output"] == str(tmp_path / "net")
         assert result["files"]["weights.bin"] >= W.nbytes and result["seconds"] > 0
+        assert result["weights_bytes"] == result["files"]["weights.bin"] and result["parameter_bytes"] == W.nbytes
+        assert result["library_bytes"] == result["files"]["net.so"]
         ports = {"inputs": [{"name": "x", "dtype": "f32", "shape": [1, 4]}]}
         assert result["entries"] == [{**ports, "outputs": [{"name": "y", "dtype": "f32", "shape": [1, 3]}]}]
 
@@ -151,6 +163,36 @@ class TestCompile:
         assert guarded("compile", model, "-o", tmp_path / "wide", "--shape", "x=9,4").code == 0
         reply = guarded("run", tmp_path / "wide", "--random", 0, "--json")
         assert reply.json()["outputs"]["y"]["shape"] == [9, 3]
+
+    def test_several_sets_of_shapes(self, guarded, model: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "wide"
+        shapes = ("--shape", "x=1,4", "--shape", "x=9,4")
+        reply = guarded("compile", model, "-o", folder, *shapes)
+        assert reply.code == 0 and "takes (x: float32[9, 4]) -> (y: float32[9, 3])" in reply.out
+        assert "takes (x: float32[9, 4]) -> (y: float32[9, 3])" in guarded("validate", folder).out
+        entries = guarded("validate", folder, "--json").json()["entries"]
+        assert [e["inputs"][0]["shape"] for e in entries] == [[1, 4], [9, 4]]
+        for extent, options in ((1, ()), (9, ("--shape", "x=9,4"))):
+            reply = guarded("run", folder, "--random", 0, *options, "--json")
+            assert reply.json()["outputs"]["y"]["shape"] == [extent, 3]
+        np.save(tmp_path / "x.npy", np.ones((9, 4), np.float32))
+        np.savez(tmp_path / "x.npz", x=np.ones((9, 4), np.float32))
+        for given in (f"x={tmp_path / 'x.npy'}", tmp_path / "x.npz"):
+            assert guarded("run", folder, "--input", given, "--json").json()["outputs"]["y"]["shape"] == [9, 3]
+        takes = "it takes (x: float32[1, 4]) or (x: float32[9, 4])"
+        for shape in ("x=2,4", "z=9,4"):
+            refused(guarded("run", folder, "--random", 0, "--shape", shape), 2, "--shape asks for", takes)
+        np.save(tmp_path / "x.npy", np.ones((2, 4), np.float32))
+        refused(guarded("run", folder, "--input", f"x={tmp_path / 'x.npy'}"), 3, "arrays given", takes)
+
+    def test_sets_of_shapes_that_do_not_go_together(self, guarded, model: Path, tmp_path: Path) -> None:
+        arguments = ("compile", model, "-o", tmp_path / "wide", "--shape", "x=1,4", "--shape")
+        refused(guarded(*arguments, "x=1,4"), 2, "two equal sets: x=1,4")
+        refused(
+            guarded(*arguments, "x=2,4", "--shape", "x=3,4", "--shape", "z=1", "--shape", "z=2"), 2, "'x' 3", "'z' 2"
+        )
+        refused(guarded(*arguments, "x=1,5"), 3, "graph.nnef:6:")
+        assert not (tmp_path / "wide").exists()
 
     def test_another_machine(self, guarded, model: Path, tmp_path: Path) -> None:
         path = tmp_path / "arm"

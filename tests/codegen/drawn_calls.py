@@ -13,6 +13,7 @@ from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress, accumulated, combination, neutral, overlaps
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.ir.window import Slide, Window
 
 EXTENTS = (1, 2, 3, 5, 7, 8, 9, 16, 17, 31, 33)
 Memory = dict[str, np.ndarray]
@@ -136,6 +137,40 @@ class Drawer:
         out = self.view(kept, DType.F32, dense=True)
         out = replace(out, strides=dense_strides(kept, order))
         return Reduce(op, expr, None, tuple(inputs), (), out, 2)
+
+    def slide(self) -> Call:
+        """Pooling or depthwise convolution whose windows reach outside."""
+        f = self.pick(DType.F32, DType.F32, DType.F32, DType.F64, DType.I32)
+        kept = tuple(int(n) for n in self.rng.choice((1, 2, 7, 16, 17, 40), int(self.rng.integers(0, 3))))
+        rank = int(self.pick(1, 2, 2, 2, 3))
+        extents = tuple(int(n) for n in self.rng.choice((1, 2, 3, 5, 8, 9, 14, 21), rank))
+        if np.prod(kept + extents) > 6000:
+            return self.slide()
+        slides, windows = [], []
+        for n in extents:
+            s, before, after = self.slide_over(n)
+            slides.append(s)
+            windows.append((n + before + after - (s.size - 1) * s.dilation - 1) // s.stride + 1)
+        x = self.view(kept + extents, f, repeat=True)
+        op = str(self.pick("max", "sum", "sum", "min"))
+        weights: tuple[View, ...] = ()
+        expr, post, extras = arg(0, f), None, ()
+        if op == "sum" and self.rng.random() < 0.7:
+            weights = (self.view(kept + tuple(s.size for s in slides), f, repeat=True),)
+            expr = call("mul", expr, arg(1, f))
+        shape = (*kept, *windows)
+        if op == "sum" and self.rng.random() < 0.5:
+            post = call("max", call("add", arg(0, f), arg(1, f)), const(0, f))
+            extras = (self.view(shape, f, repeat=True),)
+        return Window(op, expr, post, x, weights, extras, self.view(shape, f), tuple(slides))
+
+    def slide_over(self, extent: int) -> tuple[Slide, int, int]:
+        """Windows over an extent, and how far they may reach before and after it (negative: what they leave out)."""
+        while True:
+            size, stride, dilation = int(self.pick(1, 2, 3, 3, 5)), int(self.pick(1, 1, 2, 3)), int(self.pick(1, 1, 2))
+            before, after = (int(self.pick(0, 1, 2, 5, -1)) for _ in range(2))
+            if extent + before + after > (size - 1) * dilation:
+                return Slide(size, stride, dilation, before), before, after
 
     def row(self) -> Call:
         f = self.pick(DType.F32, DType.F64)
@@ -276,7 +311,7 @@ class Drawer:
 
 
 FAMILIES = (
-    *("map", "turn", "reduce", "window", "row", "contract", "half", "gather", "pick_rows", "box"),
+    *("map", "turn", "reduce", "window", "slide", "row", "contract", "half", "gather", "pick_rows", "box"),
     *("scatter", "scan", "sort", "suppress"),
 )
 

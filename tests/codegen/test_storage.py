@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnefc.codegen.pack import common_columns, tile_shape
 from nnefc.codegen.schedule import plan, plan_entries
 from nnefc.codegen.spec import Launch, Space
 from nnefc.codegen.storage import ALIGNMENT, Contents, Storage
 from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.formats.nnef import parse_graph
+from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.graph import Tensor
 from nnefc.ir.program import Program
+from nnefc.ir.types import DType
 from nnefc.passes import pipeline
 
 
@@ -100,3 +103,31 @@ def test_entries_read_the_same_weights_and_state() -> None:
     for space in (Space.WEIGHTS, Space.STATE):
         read = [{p for s in q.steps if isinstance(s, Launch) for p in s.pointers if p.space is space} for q in plans]
         assert read[0] == read[1] != set()
+
+
+def contraction(weights: np.ndarray, *rows: int) -> Program:
+    """Products of some matrices, with so many rows, by the same one."""
+    b = ProgramBuilder("p")
+    w = b.const(weights)
+    for k, count in enumerate(rows):
+        x = b.input(f"x{k}", DType.F32, (count, weights.shape[0]))
+        b.output(f"y{k}", b.contract(x, w, groups=0, reduced=1))
+    return b.finish()
+
+
+@pytest.mark.parametrize("target", ["host", "x86_64-unknown-linux-gnu:x86-64-v3", "aarch64-unknown-linux-gnu"])
+@pytest.mark.parametrize("rows", [(1, 128), (16, 128, 32), (5, 14, 31, 33)])
+def test_weights_are_packed_alike_for_all_entries(target: str, rows: tuple[int, ...]) -> None:
+    weights = np.random.default_rng(0).standard_normal((32, 192)).astype(np.float32)
+    cpu = Target.parse(target)
+    plans = plan_entries([contraction(weights.copy(), count) for count in rows], cpu)
+    assert weights.nbytes <= plans[0].weights.nbytes < 1.1 * weights.nbytes  # the last panel may be filled up
+    assert plan(contraction(weights, *rows), cpu).weights.nbytes == plans[0].weights.nbytes
+
+
+def test_one_use_takes_the_panels_that_suit_it_best() -> None:
+    weights = np.ones((32, 192), np.float32)
+    for rows in (1, 5, 16, 128):
+        assert common_columns([contraction(weights, rows), contraction(weights, rows)], Target.host()) == {}
+    (columns,) = common_columns([contraction(weights, 1, 128)], Target.host()).values()
+    assert columns > tile_shape(128, 192, DType.F32, Target.host()).cols

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from textwrap import dedent
 
 import numpy as np
 import pytest
+from program_cases import F, X, Y, check, relu, text
 
 from nnefc.ir.build import ProgramBuilder, channels_last
-from nnefc.ir.expr import arg, call, const
+from nnefc.ir.expr import call
 from nnefc.ir.interpret import interpret
-from nnefc.ir.program import Program
-from nnefc.ir.program_text import format_program
 from nnefc.ir.types import DType
+from nnefc.ir.window import Slide
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.spread import spread
-
-F = DType.F32
-X, Y = arg(0, F), arg(1, F)
-
-
-def relu(builder: ProgramBuilder, view):  # type: ignore[no-untyped-def]
-    return builder.map(call("max", X, const(0.0, F)), [view])
-
-
-def text(program: Program) -> str:
-    """The calls alone."""
-    lines = format_program(program).splitlines()
-    return "\n".join(line.strip() for line in lines if " = " in line and line.startswith("    "))
-
-
-def same_results(before: Program, after: Program) -> None:
-    rng = np.random.default_rng(0)
-    inputs = {p.name: rng.normal(size=p.shape).astype(p.dtype.numpy) for p in before.inputs}
-    wanted, got = interpret(before, inputs), interpret(after, inputs)
-    assert wanted.keys() == got.keys()
-    for name in wanted:
-        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-6)
-
-
-def check(build: Callable[[ProgramBuilder], None], step: Callable[[Program], Program], before: str, after: str) -> None:
-    builder = ProgramBuilder("p")
-    build(builder)
-    program = builder.finish()
-    assert text(program) == dedent(before).strip()
-    result = step(program)
-    assert text(result) == dedent(after).strip()
-    same_results(program, result)
-    assert step(result) is result or text(step(result)) == text(result)
 
 
 def test_fuse_maps_and_the_copy_to_the_output() -> None:
@@ -162,6 +128,29 @@ def test_fuse_does_not_scatter_what_a_kernel_stores_in_vectors() -> None:
         t: f32[1,3,2,2]@0(12,1,6,3) = reduce([x: f32[1,3,2,2,2,2]@0(0,16,8,2,4,1)], max of $0 over 2);
         y.out: f32[1,3,2,2] = map([t: f32[1,3,2,2]@0(0,1,6,3)], $0);
         """,
+    )
+
+
+def test_fuse_into_windows() -> None:
+    """A clamp and a residual follow a depthwise convolution."""
+
+    def build(b: ProgramBuilder) -> None:
+        x, w = b.input("x", F, (8, 5)), b.input("w", F, (8, 3))
+        r, out = b.input("r", F, (8, 5)), b.new((8, 5), F)
+        b.window("sum", x, [Slide(3, before=1)], out, weights=[w], expr=call("mul", X, Y))
+        b.output("y", b.map(call("add", X, Y), [relu(b, out), r]))
+
+    check(
+        build,
+        fuse,
+        """
+        t: f32[8,5] = window([x: f32[8,5], w: f32[8,3]], sum of mul($0, $1) over [3 before 1]);
+        t.2: f32[8,5] = map([t: f32[8,5]], max($0, 0.0));
+        t.3: f32[8,5] = map([t.2: f32[8,5], r: f32[8,5]], add($0, $1));
+        y.out: f32[8,5] = map([t.3: f32[8,5]], $0);
+        """,
+        "y.out: f32[8,5] = window([x: f32[8,5], w: f32[8,3]], sum of mul($0, $1) over [3 before 1], "
+        "post = add(max($0, 0.0), $1) with [r: f32[8,5]]);",
     )
 
 

@@ -128,6 +128,7 @@ def test_every_target(triple: str) -> None:
     steps: list[Step] = [launch, Barrier(), Tick(y_out(), counter(target)), Tick(y_out(), counter(target))]
     assert undefined_symbols(emit_driver([plan(steps)], {SHIFT: "k"}, "m", target)) == ("k", "m_barrier")
     assert undefined_symbols(emit_pool("m", target)) == ("m_run", "syscall")
+    assert undefined_symbols(emit_pool("m", target, parallel=False)) == ("m_run",)
 
 
 def test_the_futex_number_is_this_systems() -> None:

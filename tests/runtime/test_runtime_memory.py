@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import numpy as np
 import pytest
+from toy_models import ring
 
 import nnefc
+from nnefc.codegen.artefact import load_artefact
 from nnefc.formats.nnef import parse_graph
 from nnefc.runtime import memory, model
 
@@ -76,3 +79,23 @@ def test_an_arena_is_given_back() -> None:
     for _ in range(20):
         memory.aligned(10 * memory.HUGE_BYTES)[:] = 1
     assert (resident() - before) * 4096 < 60 * memory.HUGE_BYTES
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("n", [100, 20_000], ids=["staged", "in place"])
+def test_memory_is_flat_over_100_000_calls(n: int, threads: int) -> None:
+    """Python counts its objects, the system this process's pages; a leak of one object a call would show in both."""
+    called = load_artefact(ring("flat", n, rounds=2 if n < 1000 else 1), threads=threads)
+    x = np.zeros(n, np.float32)
+    calls = 100_000 if n < 1000 and threads == 1 else 10_000
+
+    def run(count: int) -> tuple[int, int]:
+        for _ in range(count):
+            called(x)
+        with open("/proc/self/statm") as file:
+            return sys.getallocatedblocks(), int(file.read().split()[1])
+
+    before = run(1000)
+    after = run(calls)
+    assert after[0] - before[0] < 200
+    assert (after[1] - before[1]) * 4096 < 1 << 20

@@ -1,0 +1,124 @@
+"""Every network in every engine, in one run: a table (Markdown) and all figures (JSON).
+
+    python -m bench [NAME ...] [--threads 1,2] [--engines nnefc,ort,openvino,tract] [--quick]
+
+Without names: the zoo, and the real models of the folder beside the project, if it is there. The zoo's graphs are part
+of ``bench/``; they are filled with weights at first use (1.3 GB in ``.cache/zoo``). Each engine runs in a process of
+its own, and they take turns; docs/performance.md says how. Leave the machine alone meanwhile: about 7 minutes, 3 with
+``--quick``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench import zoo
+from bench.measure import measure
+from bench.networks import ROOT, Network, real_models, shared_folder, zoo_network
+from bench.report import markdown, summary
+from nnefc.errors import NnefcError
+from nnefc.tools.bench import engine_title
+from nnefc.tools.engines import PEERS, require, version
+from nnefc.tools.machine import machine
+from nnefc.tools.peaks import measure as measure_peaks
+
+SECONDS, QUICK_SECONDS = 1.2, 0.25
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for and write the report."""
+    args = _parser().parse_args(argv)
+    peers = [e for e in args.engines if e != "nnefc"]
+    try:
+        require(peers)
+    except (ValueError, NnefcError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 4 if isinstance(error, NnefcError) else 2
+    chosen = _chosen(args)
+    seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
+    peaks = [measure_peaks(n) for n in args.threads]
+    record: dict[str, Any] = {
+        "machine": machine(),
+        "versions": {e: version(e) for e in args.engines},
+        "date": time.strftime("%Y-%m-%d"),
+        "engines": args.engines,
+        "peaks": [asdict(p) for p in peaks],
+        "networks": [],
+    }
+    for name, group in chosen:
+        network = zoo_network(name) if group == "zoo" else _real(args, name)
+        with tempfile.TemporaryDirectory(prefix="nnefc-bench-") as folder:
+            found = measure(network, Path(folder), args.engines, args.threads, seconds, not args.quick)
+        record["networks"].append(found)
+        for run in found["runs"]:
+            print(_line(found["name"], run), file=sys.stderr, flush=True)
+    record["means"] = summary(record["networks"])
+    text = markdown(record)
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
+    (args.output / "bench.md").write_text(text)
+    print(text)
+    print(f"written: {args.output / 'bench.md'}, {args.output / 'bench.json'}", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="networks, or the groups `zoo` and `models`")
+    parser.add_argument("--threads", type=_counts, default=[1, 2], metavar="N,...", help="default: 1,2")
+    parser.add_argument("--engines", type=_words, default=["nnefc", *PEERS], metavar="E,...", help="default: all four")
+    parser.add_argument("--seconds", type=float, help=f"for each engine, network and thread count (default: {SECONDS})")
+    parser.add_argument("--quick", action="store_true", help="few calls, and no compiling without cache")
+    parser.add_argument("--shared", type=Path, default=shared_folder(), help="the folder of real models")
+    parser.add_argument("--output", type=Path, default=ROOT / "build", help="where the report goes (default: build)")
+    return parser
+
+
+def _counts(text: str) -> list[int]:
+    counts = [int(word) for word in text.split(",") if word.isdigit()]
+    if not counts or 0 in counts or text.count(",") != len(counts) - 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers of threads")
+    return counts
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _chosen(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Names and groups of what is to be measured. Ends the program for an unknown name."""
+    known = [(name, "zoo") for name in zoo.names()] + [(n.name, "models") for n in real_models(args.shared)]
+    wanted = args.names or ["zoo", "models"]
+    unknown = set(wanted) - {word for pair in known for word in pair} - {"zoo", "models"}
+    if unknown:
+        there = ", ".join(name for name, _ in known)
+        _parser().error(f"no network {', '.join(sorted(unknown))}; there are zoo, models, {there}")
+    return [(name, group) for name, group in known if name in wanted or group in wanted]
+
+
+def _real(args: argparse.Namespace, name: str) -> Network:
+    return next(n for n in real_models(args.shared) if n.name == name)
+
+
+def _line(name: str, run: dict[str, Any]) -> str:
+    """One run while others go on."""
+    times = []
+    for engine, entry in run["engines"].items():
+        times.append(f"{engine_title(engine)} {entry['median'] * 1e3:.4g}" if "median" in entry else f"{engine} -")
+    ratio = f"  ratio {run['ratio']:.2f}" if run.get("ratio") else ""
+    share = f", {run['share']:.0%} of the bound" if "share" in run else ""
+    return f"{name:20} {run['threads']} thr.  {', '.join(times)} ms{ratio}{share}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""The networks that are measured: those of ``bench/zoo``, and the real models in a folder beside the project."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from bench import zoo
+
+ROOT = Path(__file__).resolve().parent.parent
+FILLED = ROOT / ".cache" / "zoo"
+"""Where filled networks are kept for the next time (1.3 GB)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network: its name, its ONNX file, and the ``group`` (zoo or models) that it belongs to."""
+
+    name: str
+    path: Path
+    group: str
+
+
+def shared_folder() -> Path:
+    """The folder beside the project; ``NNEFC_SHARED`` says where."""
+    return Path(os.environ.get("NNEFC_SHARED", ROOT.parent / "shared"))
+
+
+def real_models(shared: Path) -> list[Network]:
+    """The models of a folder ``models``, each in a folder of its name."""
+    found = (p / f"{p.name}.onnx" for p in sorted((shared / "models").glob("*")))
+    return [Network(p.stem, p, "models") for p in found if p.is_file()]
+
+
+def zoo_network(name: str) -> Network:
+    """A network of the zoo, filled with weights unless that was done before."""
+    path = FILLED / f"{name}.onnx"
+    if not path.is_file():
+        FILLED.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        onnx.save(zoo.filled(name), partial)
+        partial.rename(path)
+    return Network(name, path, "zoo")

@@ -1,0 +1,159 @@
+"""Selection of windows: which dimension makes the lanes, the tile along the columns, and the work units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nnefc.codegen.choice import ENOUGH_UNITS, Choice, lane_loop, operands_of, vector_lanes
+from nnefc.codegen.kernels.window import WindowKernel
+from nnefc.codegen.nest import Loop, Nest, collapsed, flattened, nest, ordered, unit_loop, volume, without
+from nnefc.codegen.target import Target
+from nnefc.ir.expr import arg
+from nnefc.ir.window import Slide, Window
+
+MOST_ROWS = 8
+"""Windows of a tile: more would load little less."""
+MOST_TAPS = 32
+"""Taps along the columns that a kernel spells out."""
+NEAR = 1 << 19
+"""Bytes that the lines of a unit take, with all channels, while the next unit does other channels of them: half of a
+common second-level cache."""
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A dimension that windows slide along: how many there are, x's extent, and the steps of x along its elements, of
+    the weights along the taps, and of all operands from window to window (0 for x and the weights)."""
+
+    slide: Slide
+    windows: int
+    extent: int
+    step: int
+    tap: int
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Tiles:
+    """How a line of windows is cut into tiles; see WindowKernel."""
+
+    rows: int
+    left: int
+    right: int
+    single: bool
+    beyond: int
+
+
+def _axes(call: Window) -> list[_Axis]:
+    """The sliding dimensions, by falling step in x."""
+    kept, still = call.kept, (0,) * (1 + len(call.weights))
+    axes = []
+    for d, s in enumerate(call.slides, kept):
+        strides = (*still, *(v.strides[d] for v in (*call.extras, call.output)))
+        tap = call.weights[0].strides[d] if call.weights else 0
+        axes.append(_Axis(s, call.output.shape[d], call.x.shape[d], call.x.strides[d], tap, strides))
+    return sorted(axes, key=lambda a: (-abs(a.step), a.windows))
+
+
+def _tiles(a: _Axis, target: Target) -> _Tiles | None:
+    """The tiles along an axis; None where windows are too large, or the first and last tile would not hold all those
+    that reach outside."""
+    slide, n = a.slide, a.windows
+    if slide.size > MOST_TAPS:
+        return None
+    most = max(min(target.vector_registers - slide.size - 2, MOST_ROWS), 2)
+    parts = math.ceil(n / most)
+    rows = math.ceil(n / parts)
+    left, right = max(slide.before, 0), max(slide.after(n, a.extent), 0)
+    first, last = (min(math.ceil(k / slide.stride), n) for k in (left, right))
+    if parts > 1 and (max(first, last) > min(rows, n - rows) or (parts > 2 and first + last > n - rows)):
+        return None
+    return _Tiles(rows, left, right, parts == 1, last)
+
+
+def _point(count: int) -> _Axis:
+    """An axis of one window of one element."""
+    return _Axis(Slide(1), 1, 1, 0, 0, (0,) * count)
+
+
+def select_window(call: Window, target: Target) -> Choice:
+    """Tiles lie along the sliding dimension of the least step in x, where it is cut into tiles well."""
+    views = (call.x, *call.weights, *call.extras, call.output)
+    count, lanes = len(views), vector_lanes(target)
+    axes = _axes(call)
+    tiles = _tiles(axes[-1], target)
+    if tiles is None:
+        axes.append(_point(count))
+        tiles = _Tiles(1, 0, 0, True, 0)
+    *heights, columns = axes
+    heights = heights or [_point(count)]
+    kept = collapsed(ordered(nest(call.output.shape[: call.kept], [v.strides[: call.kept] for v in views]), count - 1))
+    kept = kept or (unit_loop(count),)
+    k = lane_loop(kept, lanes)
+    lane, line = kept[k], heights[-1]
+    outer, lines, chunk = _units(call, without(kept, k), heights, columns, lane, lanes)
+    spec = WindowKernel(
+        call.op,
+        call.expr,
+        call.post if call.post is not None else arg(0, call.expr.dtype),
+        operands_of(views, lane, Loop(columns.windows, columns.strides)),
+        1 + len(call.weights),
+        len(outer),
+        tuple(a.slide.dilation for a in heights),
+        Slide(columns.slide.size, columns.slide.stride, columns.slide.dilation),
+        tiles.left,
+        tiles.right,
+        tiles.single,
+        tiles.rows,
+        lanes,
+        lane.extent >= lanes,
+        lane.extent % lanes != 0,
+    )
+    still = (0,) * (count - 1 - len(call.weights))
+    steps = (columns.step, *((columns.tap,) if call.weights else ()), *still)
+    geometry = (
+        *(columns.windows, tiles.beyond, line.windows, lines, lane.extent, chunk),
+        -columns.slide.before * columns.step,
+        *(*steps, *columns.strides, *lane.strides, *line.strides),
+        *(n for a in heights for n in _height(a)),
+        *flattened(outer),
+    )
+    return Choice(spec, views, geometry, volume(outer))
+
+
+def _height(a: _Axis) -> tuple[int, ...]:
+    s = a.slide
+    return (s.size, s.stride, s.before, a.extent, a.step, a.tap)
+
+
+def _units(
+    call: Window, kept: Nest, heights: list[_Axis], columns: _Axis, lane: Loop, lanes: int
+) -> tuple[Nest, int, int]:
+    """The loops over units, lines per unit and lanes per unit.
+
+    Lines are many where all channels of them stay near; then a unit takes some channels, as many as leave enough units,
+    and, where they are still too few, fewer lines."""
+    line = heights[-1]
+    count, high = len(lane.strides), len(heights)
+    nothing = (0,) * (high + 1)
+    loops = [Loop(p.extent, (*p.strides, *nothing)) for p in kept]
+    for d, a in enumerate(heights[:-1]):
+        loops.append(Loop(a.windows, (*a.strides, *(int(d == e) for e in range(high)), 0)))
+    outside = volume(tuple(loops))
+    width = lane.extent * columns.extent * call.x.dtype.size
+    most = max(NEAR // max(width, 1) // line.slide.stride, 4)
+    strips = math.ceil(line.windows / most)
+    vectors = math.ceil(lane.extent / lanes)
+    chunks = min(vectors, math.ceil(ENOUGH_UNITS / (outside * strips)))
+    strips = min(line.windows, max(strips, math.ceil(ENOUGH_UNITS / (outside * chunks))))
+    lines, chunk = math.ceil(line.windows / strips), vectors // chunks * lanes
+    strips, chunks = math.ceil(line.windows / lines), math.ceil(lane.extent / chunk)
+    for extent, size, strides, at in (
+        (strips, lines, line.strides, high - 1),
+        (chunks, chunk, lane.strides, high),
+    ):
+        if extent > 1:
+            loops.append(Loop(extent, (*(s * size for s in strides), *(size * int(at == e) for e in range(high + 1)))))
+    assert all(len(p.strides) == count + high + 1 for p in loops)
+    return tuple(loops), lines, chunk

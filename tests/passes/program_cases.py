@@ -1,0 +1,48 @@
+"""What tests of passes share: small programs, their text before and after, and that both compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from textwrap import dedent
+
+import numpy as np
+
+from nnefc.ir.build import ProgramBuilder
+from nnefc.ir.expr import arg, call, const
+from nnefc.ir.interpret import interpret
+from nnefc.ir.program import Program
+from nnefc.ir.program_text import format_program
+from nnefc.ir.types import DType
+
+F = DType.F32
+X, Y = arg(0, F), arg(1, F)
+
+
+def relu(builder: ProgramBuilder, view):  # type: ignore[no-untyped-def]
+    return builder.map(call("max", X, const(0.0, F)), [view])
+
+
+def text(program: Program) -> str:
+    """The calls alone."""
+    lines = format_program(program).splitlines()
+    return "\n".join(line.strip() for line in lines if " = " in line and line.startswith("    "))
+
+
+def same_results(before: Program, after: Program) -> None:
+    rng = np.random.default_rng(0)
+    inputs = {p.name: rng.normal(size=p.shape).astype(p.dtype.numpy) for p in before.inputs}
+    wanted, got = interpret(before, inputs), interpret(after, inputs)
+    assert wanted.keys() == got.keys()
+    for name in wanted:
+        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-6)
+
+
+def check(build: Callable[[ProgramBuilder], None], step: Callable[[Program], Program], before: str, after: str) -> None:
+    builder = ProgramBuilder("p")
+    build(builder)
+    program = builder.finish()
+    assert text(program) == dedent(before).strip()
+    result = step(program)
+    assert text(result) == dedent(after).strip()
+    same_results(program, result)
+    assert step(result) is result or text(step(result)) == text(result)
