@@ -72,6 +72,14 @@ def flattened(loops: Nest) -> tuple[int, ...]:
     return tuple(n for p in loops for n in p.flat())
 
 
+def places(loops: Nest) -> tuple[int, ...]:
+    """Where the only operand is at each index, in row-major order."""
+    found = [0]
+    for p in loops:
+        found = [at + k * p.strides[0] for at in found for k in range(p.extent)]
+    return tuple(found)
+
+
 def divisor(n: int, most: int) -> int:
     """The largest divisor of ``n`` that is at most ``most``."""
     return next(d for d in range(min(n, most), 0, -1) if n % d == 0)

@@ -6,7 +6,7 @@ import math
 
 from nnefc.codegen.choice import Choice, operands_of
 from nnefc.codegen.kernels.contract import ContractKernel
-from nnefc.codegen.nest import Loop, collapsed, flattened, nest, unit_loop, volume, without
+from nnefc.codegen.nest import Loop, collapsed, flattened, nest, places, unit_loop, volume, without
 from nnefc.codegen.pack import Panels, TileShape, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import arg
@@ -67,7 +67,6 @@ def select_contract(call: Panels, target: Target) -> Choice:
         plain.post if plain.post is not None else arg(0, call.x.dtype),
         operands,
         len(outer),
-        len(above),
         inner.strides[0] == 1,
         tile.rows,
         tile.cols,
@@ -86,6 +85,6 @@ def select_contract(call: Panels, target: Target) -> Choice:
         *row.strides,
         *lane.strides,
         *flattened(tuple(outer)),
-        *flattened(above),
+        *places(above),
     )
     return Choice(spec, views, geometry, volume(tuple(outer)))

@@ -44,6 +44,9 @@ from nnefc.ops.slide import slides_well
 
 Shape = Sequence[int]
 
+FEW_CHANNELS = 16
+"""Below so many, an image is convolved as well where its planes lie one after another: it is padded as it lies."""
+
 NAMES = ("input", "filter", "bias")
 SEPARABLE_NAMES = ("input", "plane_filter", "point_filter", "bias")
 
@@ -294,7 +297,8 @@ def _lowered_conv(b: ProgramBuilder, x: View, w: View, bias: Operand, attrs: Att
     if is_depthwise(filters) and slides_well(x, c.axes):
         slide_filters(b, x, filters, bias, c.axes, c.border, output)
         return output
-    wide = bordered_view(b, x, c.reaches, c.border).split_dim(1, (c.groups, c.inner))
+    order = x.dense_order if x.shape[1] < FEW_CHANNELS else None
+    wide = bordered_view(b, x, c.reaches, c.border, order=order).split_dim(1, (c.groups, c.inner))
     seen, _ = window_view(wide, c.axes)
     _correlate(b, seen, filters, bias, output.split_dim(1, (c.groups, c.outer)))
     return output

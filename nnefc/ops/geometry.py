@@ -241,13 +241,19 @@ def overlap_add(
 
 
 def bordered_view(
-    b: ProgramBuilder, view: View, reaches: Sequence[Padding], border: str, fill: float | int = 0
+    b: ProgramBuilder,
+    view: View,
+    reaches: Sequence[Padding],
+    border: str,
+    fill: float | int = 0,
+    order: Sequence[int] | None = None,
 ) -> View:
-    """As ``extended``: channels last in memory, or ``view`` itself and slices of it where nothing is added."""
+    """As ``extended``, in memory in ``order`` (default: channels last), or ``view`` itself and slices of it where
+    nothing is added."""
     first = view.rank - len(reaches)
     grown = [(0, 0)] * first + [(max(p, 0), max(q, 0)) for p, q in reaches]
     mode = "constant" if border == "ignore" else border
-    view = b.pad(view, grown, mode, fill, channels_last(view.rank))
+    view = b.pad(view, grown, mode, fill, order if order is not None else channels_last(view.rank))
     for d, (before, after) in enumerate(reaches, first):
         start = max(-before, 0)
         view = view.slice(d, start, view.shape[d] - start - max(-after, 0))

@@ -21,22 +21,21 @@ class ContractKernel(KernelSpec):
 
     A unit is one index of the ``outer`` loops, among them the panel and blocks of rows. In it, ``rows`` neighbours
     (pixels) make a tile, the last tile of all overlapping the one before. Rows must not be fewer than ``rows``, and a
-    block of them is a multiple of it. ``reduced`` counts the reduced dimensions beside the innermost, whose step in x
-    is ``unit`` or in the geometry.
+    block of them is a multiple of it. The step of x in the innermost reduced dimension is ``unit`` or in the geometry,
+    which has a table of x's places in the others.
 
     Every tile asks for a share of the next panel's weights: their number, and how many per step of the reduction.
 
     Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it, rows of a block;
     elements of a panel, units of one panel, elements that a unit, a tile and a step prefetch; strides per operand along
     rows and lanes; per outer loop its extent and strides for the operands, for the number of the first output and for
-    that of the first row; per outer reduced loop its extent and x's stride.
+    that of the first row; where x starts at each index of the outer reduced loops.
     """
 
     family: ClassVar[str] = "contract"
     final: Expr
     operands: tuple[Operand, ...]
     outer: int
-    reduced: int
     unit: bool
     rows: int
     cols: int
@@ -59,7 +58,6 @@ class ContractKernel(KernelSpec):
         tile = Tile(self.operands[0].dtype, rows, cols, lanes)
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count + 2), i.unit_offsets(count + 2, self.outer)
-        step = i.unit_offsets(1, self.reduced)
         zero, outer, fetch = i.zero_tile(tile), i.outer(tile, target), i.prefetch
 
         @device
@@ -68,7 +66,7 @@ class ContractKernel(KernelSpec):
             w = offsets[1]
             inner, row_step, more = geometry(g, 3), geometry(g, row_at), geometry(g, 10)
             for a in range(geometry(g, 2)):
-                x = step((offsets[0],), g, reduced_at, a)[0]
+                x = offsets[0] + geometry(g, reduced_at + a)
                 for _ in range(inner):
                     acc = outer(acc, p[0], x, row_step, p[1], w)
                     x += 1 if unit_step else geometry(g, 4)
