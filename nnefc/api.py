@@ -153,12 +153,13 @@ def compile(
     cpu = Target.parse(target)
     programs = [pipeline.run(graph, taps) for graph in _graphs(model, shapes, constants)]
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
+    name = programs[0].name
     plans = plan_entries(programs, cpu)
     with bar("compiling kernels") as report:
         specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
         kernels = compile_kernels(tuple(specs), cpu, progress=report)
     entries = [(plan, *sides) for plan, sides in zip(plans, ports, strict=True)]
-    artefact = assemble(programs[0].name, entries, kernels, cpu)
+    artefact = assemble(name, entries, kernels, cpu)
     try:
         cpu.check_host()
     except UnsupportedError as error:

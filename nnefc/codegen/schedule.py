@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
@@ -46,10 +46,11 @@ def plan(program: Program, target: Target, *, winograd: bool = True) -> LaunchPl
     return plan_entries([program], target, winograd=winograd)[0]
 
 
-def plan_entries(programs: Sequence[Program], target: Target, *, winograd: bool = True) -> tuple[LaunchPlan, ...]:
+def plan_entries(programs: list[Program], target: Target, *, winograd: bool = True) -> tuple[LaunchPlan, ...]:
     """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact.
 
-    Weights that they have in common are packed alike, so that they are stored once."""
+    Weights that they have in common are packed alike, so that they are stored once. The list is emptied, so that the
+    Programs' constants are let go of before the weights are put together."""
     return schedule_entries(_prepared(programs, target, winograd), target)
 
 
@@ -60,13 +61,13 @@ def prepare(program: Program, target: Target, *, winograd: bool = True) -> Progr
     return next(_prepared([program], target, winograd))
 
 
-def _prepared(programs: Sequence[Program], target: Target, winograd: bool) -> Iterator[Program]:
-    programs = share_constants(programs)
-    if winograd:
-        programs = [use_winograd(program, target) for program in programs]
-    columns = common_columns(programs, target)
-    for program in programs:
-        yield fold(pack(program, target, columns))
+def _prepared(programs: list[Program], target: Target, winograd: bool) -> Iterator[Program]:
+    """Each Program as :func:`prepare` gives it; the list is emptied."""
+    shared = [use_winograd(p, target) if winograd else p for p in share_constants(tuple(programs))]
+    programs.clear()
+    columns = common_columns(shared, target)
+    while shared:
+        yield fold(pack(shared.pop(0), target, columns))
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:
@@ -82,6 +83,7 @@ def schedule_entries(programs: Iterable[Program], target: Target) -> tuple[Launc
     depend on the shapes of the inputs."""
     storage = Storage()
     drafts = [_schedule(program, target, storage) for program in programs]
+    del programs
     weights, state_init = storage.image()
     return tuple(
         replace(draft, weights=weights, state_size=storage.state_size, state_init=state_init) for draft in drafts

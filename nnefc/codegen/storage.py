@@ -9,6 +9,7 @@ import numpy as np
 
 from nnefc.errors import UnsupportedError
 from nnefc.ir.program import Program
+from nnefc.runtime.memory import aligned
 
 ALIGNMENT = 64
 """Bytes: every tensor starts on a cache line."""
@@ -102,10 +103,23 @@ class Storage:
         return {name: offset for name, (offset, _) in self._states.items()}
 
     def image(self) -> tuple[np.ndarray, int]:
-        """The content of weights.bin, as uint8, and where in it the initial state begins."""
-        content = np.zeros(self.weights_size + self.state_size, np.uint8)
-        for offset, values in self._constants.values():
-            content[offset : offset + values.nbytes] = _bytes(values)
+        """The content of weights.bin, as uint8 in memory fit for calls, and where in it the initial state begins.
+
+        Constants are let go of one by one as they are copied; this object is of no use afterwards.
+        """
+        content = aligned(self.weights_size + self.state_size)
+        self._contents = Contents()
+        for key in list(self._constants):
+            offset, values = self._constants.pop(key)
+            _write(content, offset, values)
+            del values
         for offset, values in (self._states or {}).values():
-            content[self.weights_size + offset :][: values.nbytes] = _bytes(values)
+            _write(content, self.weights_size + offset, values)
         return content, self.weights_size
+
+
+def _write(content: np.ndarray, offset: int, values: np.ndarray) -> None:
+    """Store ``values``, and zeros in what is left of their last cache line."""
+    end = offset + values.nbytes
+    content[offset:end] = _bytes(values)
+    content[end : offset + aligned_size(values.nbytes)] = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,25 @@ from nnefc.passes import pipeline
 
 def numbers(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
+
+
+def test_the_image_is_the_only_copy_left() -> None:
+    storage, arrays = Storage(), [np.full(n, n, np.uint8) for n in (3, 64, 200)]
+    places = [storage.constant(a) for a in arrays]
+    references = [weakref.ref(a) for a in arrays]
+    del arrays
+    content, state = storage.image()
+    assert [r() for r in references] == [None] * 3
+    assert content.size == state == 2 * ALIGNMENT + 256
+    for place, n in zip(places, (3, 64, 200), strict=True):
+        assert (content[place : place + n] == n).all()
+        assert not content[place + n : place + -(-n // ALIGNMENT) * ALIGNMENT].any()
+
+
+def test_planning_takes_the_programs() -> None:
+    programs = [program(3), program(40)]
+    plan_entries(programs, Target.host())
+    assert programs == []
 
 
 def test_equal_bytes_are_one_array() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,18 @@ def test_values_of_initialisers_are_not_copied(tmp_path: Path) -> None:
     np.testing.assert_array_equal(graph.tensors["w"].data, big)
     with pytest.raises(ValueError, match="read-only"):
         graph.tensors["w"].data[0, 0] = 1
+
+
+def test_a_file_is_unmapped_when_its_graph_goes(tmp_path: Path) -> None:
+    path = tmp_path / "unmapped.onnx"
+    path.write_bytes(conv_net().SerializeToString())
+    gc.disable()
+    try:
+        graph = load(path)
+        del graph
+        assert path.name not in Path("/proc/self/maps").read_text()
+    finally:
+        gc.enable()
 
 
 def test_command_line_compiles_onnx(guarded: Any, tmp_path: Path) -> None:

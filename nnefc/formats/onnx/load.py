@@ -42,6 +42,8 @@ def load(
         return _load(runner, shapes or {}, constants or {}, notes if notes is not None else [])
     except NnefcError as error:
         raise error.at(model.location) from error.__cause__
+    finally:
+        del runner.builder.call  # a cycle would keep the file mapped
 
 
 def _load(
