@@ -85,6 +85,20 @@ FITS = {
     ),
     "ERF": Fit(even(lambda x: mp.erf(x) / x - 1), lambda z: mp.mpf(1), mp.mpf(0), mp.mpf(1), {"f32": 7, "f64": 13}),
     "ERFC_F32": Fit(lambda t: -mp.log(mp.erfc(t + 1)), lambda t: mp.erfc(t + 1), mp.mpf(0), mp.mpf("2.95"), {"f32": 8}),
+    "FAST_EXP2": Fit(
+        lambda f: mp.mpf(2) ** f, lambda f: mp.mpf(2) ** -f, mp.mpf("-0.501"), mp.mpf("0.501"), {"f32": 5}
+    ),
+    "FAST_EXPM1": Fit(
+        lambda r: mp.expm1(r) / r,
+        lambda r: r / mp.expm1(r),
+        -LN2 / 2 * mp.mpf("1.002"),
+        LN2 / 2 * mp.mpf("1.002"),
+        {"f32": 4},
+    ),
+    "FAST_ERF": Fit(even(lambda x: mp.erf(x) / x), lambda z: mp.mpf(1), mp.mpf(0), mp.mpf(1), {"f32": 4}),
+    "FAST_ERFC": Fit(
+        lambda t: mp.log(mp.erfc(t + 1), 2), lambda t: mp.erfc(t + 1), mp.mpf(0), mp.mpf("2.95"), {"f32": 4}
+    ),
     "ERFC_F64": Fit(
         lambda t: -mp.log(mp.erfc(t + 1)), lambda t: mp.erfc(t + 1), mp.mpf(0), mp.mpf("4.95"), {"f64": 18}
     ),

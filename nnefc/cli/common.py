@@ -103,6 +103,13 @@ def add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cpu", metavar="NAME[+FEATURE]", help="its CPU (default: any of the triple)")
 
 
+def add_fast_math(command: argparse.ArgumentParser) -> None:
+    """Whether functions may be approximations."""
+    command.add_argument(
+        "--fast-math", action="store_true", help="approximate exp, sigmoid, tanh and erf of f32 (about 13 bits)"
+    )
+
+
 def target_of(args: argparse.Namespace) -> str:
     """The target of :func:`add_target` as ``Target.parse`` reads it."""
     return f"{args.target}:{args.cpu}" if args.cpu else str(args.target)

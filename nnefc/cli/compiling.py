@@ -10,6 +10,7 @@ from typing import Any
 
 from nnefc.cli.common import (
     UsageError,
+    add_fast_math,
     add_model,
     add_target,
     emit,
@@ -36,6 +37,7 @@ def configure(command: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="DIR", required=True, help="the folder to write; its name is the package's"
     )
     add_target(command)
+    add_fast_math(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if len({tuple(v.type.shape for v in graph.inputs) for graph in graphs}) < len(graphs):
         raise UsageError("two of the sets that --shape gives mean the same shapes of all inputs")
     start = time.perf_counter()
-    model = compile_model(graphs, target=target_of(args))
+    model = compile_model(graphs, target=target_of(args), fast_math=args.fast_math)
     try:
         model.save(args.output)
     except FileExistsError as error:

@@ -284,6 +284,7 @@ def _manifest_content(artefact: Artefact, name: str) -> dict[str, object]:
             "cpu": target.cpu,
             "features": list(target.features),
             "cpu_flags": list(target.cpu_flags),
+            "fast_math": target.fast_math,
         },
         "state": {"size": plan.state_size, "init": plan.state_init},
         "versions": {tool: _version(tool) for tool in ("nnefc", "numba", "llvmlite")},

@@ -8,6 +8,7 @@ from llvmlite import ir
 
 from nnefc.codegen import halffloat
 from nnefc.codegen.vecmath import FUNCTIONS
+from nnefc.codegen.vecmath.fast import FAST
 from nnefc.codegen.vecmath.llvm_vec import FLOATS, Instructions, LlvmVec, float_splat, int_splat, intrinsic, mangled
 from nnefc.codegen.vecmath.provider import FORMATS
 from nnefc.ir.expr import COMPARISONS, ROUNDING, SHIFTS, UNARY_FLOAT, Expr
@@ -138,7 +139,8 @@ class _Emitter:
 
     def _float(self, op: str, v: LlvmVec, x: list[ir.Value]) -> ir.Value:
         if op in UNARY_FLOAT or op == "pow":
-            return FUNCTIONS[op](v, *x)
+            fast = self.target.fast_math and v.format.dtype is DType.F32 and op in FAST
+            return (FAST if fast else FUNCTIONS)[op](v, *x)
         if op == "round":
             low = v.floor(x[0])
             return v.add(low, v.select(v.ge(v.sub(x[0], low), v.const(0.5)), v.const(1.0), v.const(0.0)))

@@ -75,12 +75,14 @@ _TRIPLES = tuple(f"{arch}-{rest}" for arch in CPU_FLAGS for rest in ("unknown-li
 class Target:
     """A CPU to make code for; made by :meth:`host` or :meth:`parse`, which check the names.
 
-    ``features`` are LLVM's, each with ``+`` or ``-``; they add to or take from what ``cpu`` has, in order.
+    ``features`` are LLVM's, each with ``+`` or ``-``; they add to or take from what ``cpu`` has, in order. With
+    ``fast_math`` functions of f32 are approximations (``vecmath.fast``); it is no part of the text.
     """
 
     triple: str
     cpu: str
     features: tuple[str, ...] = ()
+    fast_math: bool = False
 
     @staticmethod
     @functools.cache
@@ -128,8 +130,8 @@ class Target:
 
     @property
     def key(self) -> str:
-        """What distinguishes this target in caches: the text that :meth:`parse` reads."""
-        return str(self)
+        """What distinguishes this target in caches: the text that :meth:`parse` reads, and ``fast_math``."""
+        return f"{self}{' with fast math' if self.fast_math else ''}"
 
     @property
     def arch(self) -> str:
@@ -174,7 +176,7 @@ class Target:
 
     @property
     def scalef(self) -> bool:
-        """Whether x86's ``vscalefps`` and ``vscalefpd`` (x * 2**floor(k)) exist at ``vector_bytes`` and below."""
+        """Whether x86's ``vscalefps`` (x * 2**floor(k)) and ``vrcp14ps`` exist at ``vector_bytes`` and below."""
         return {"avx512f", "avx512vl"} <= self.isa
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -222,3 +223,20 @@ def test_progress_on_a_terminal() -> None:
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)
     assert done.stdout == b"" and "compiling" in shown and "3/7" in shown
+
+
+def test_fast_math_is_less_exact_and_recorded(tmp_path: Path) -> None:
+    text = "version 1.0; graph G(x) -> (y) { x = external<scalar>(shape = [64]); y = sigmoid(x); }"
+    model = tmp_path / "graph.nnef"
+    model.write_text(text)
+    x = np.linspace(-9, 9, 64, dtype=np.float32)
+    exact = 1 / (1 + np.exp(-x.astype(np.float64)))
+    errors = []
+    for fast in (False, True):
+        made = nnefc.compile(model, fast_math=fast)
+        errors.append(np.max(np.abs(made(x) / exact - 1)))
+        made.save(tmp_path / f"made{fast}")
+        content = json.loads((tmp_path / f"made{fast}" / "manifest.json").read_text())
+        assert content["target"]["fast_math"] is fast
+        assert np.array_equal(nnefc.load_compiled(tmp_path / f"made{fast}")(x), made(x))
+    assert errors[0] < 2.0**-22 < errors[1] < 2.0**-13

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 
 import mpmath
@@ -26,6 +27,7 @@ from nnefc.codegen.objectfile import RUNTIME_SYMBOLS, undefined_symbols
 from nnefc.codegen.target import Target
 from nnefc.codegen.vecmath import FUNCTIONS, MAX_ULP
 from nnefc.codegen.vecmath.common import LN2, PI
+from nnefc.codegen.vecmath.fast import FAST, MAX_RELATIVE_ERROR
 from nnefc.codegen.vecmath.numpy_vec import NumpyVec
 from nnefc.codegen.vecmath.provider import F32, F64, FORMATS, Format
 from nnefc.ir.types import DType
@@ -128,6 +130,22 @@ def test_error_of_f64(name: str) -> None:
         for y, *values in zip(got, *x, strict=True):
             if all(map(math.isfinite, values)) and not poles(name, *values):
                 assert error_exact(name, y, *values, format=F64) <= MAX_ULP[name], (values, y)
+
+
+@pytest.mark.parametrize("text", TARGETS[:2])
+@pytest.mark.parametrize("name", FAST)
+def test_fast_functions_keep_their_bound(name: str, text: str) -> None:
+    """Every 4093rd f32 pattern, where the result is a number that is not tiny; NaN stays, infinities have limits."""
+    target = replace(Target.parse(text), fast_math=True)
+    code = Compiled({name: (*expression(name, DType.F32), 16)}, target)
+    for x, exact in dense(name, 4093):
+        got = code(name, x).astype(np.float64)
+        counts = np.isfinite(exact) & (np.abs(exact) >= 2.0**-120) & (np.abs(exact) < 2.0**127)
+        error = np.abs(got[counts] - exact[counts]) / np.abs(exact[counts])
+        assert error.max(initial=0) <= MAX_RELATIVE_ERROR[name]
+        assert (np.isnan(got) == np.isnan(exact)).all()
+    ends = np.array([-np.inf, np.inf, 0.0, -0.0], np.float32)
+    np.testing.assert_allclose(code(name, ends), wide(name)(ends.astype(np.float64)), rtol=2.0**-13, atol=2.0**-120)
 
 
 def poles(name: str, *x: float) -> bool:

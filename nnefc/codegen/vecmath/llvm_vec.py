@@ -24,6 +24,8 @@ class Instructions(Protocol):
     def f16c(self) -> bool: ...
     @property
     def scalef(self) -> bool: ...
+    @property
+    def fast_math(self) -> bool: ...
 
 
 def intrinsic(builder: ir.IRBuilder, name: str, result: ir.Type, operands: Sequence[ir.Value]) -> ir.Value:
@@ -170,6 +172,19 @@ class LlvmVec:
     def ieq(self, a: Value, b: Value) -> Value:
         return self.builder.icmp_signed("==", a, b)
 
+    def reciprocal(self, a: Value) -> Value:
+        """One instruction with AVX-512; else a quotient."""
+        if not self.scalef or self.format.bits != 32:
+            return self.div(self.const(1.0), a)
+        name = f"llvm.x86.avx512.rcp14.ps.{32 * self.lanes}"
+        return intrinsic(
+            self.builder, name, self.floats, [a, ir.Constant(self.floats, ir.Undefined), self._all_lanes()]
+        )
+
+    def _all_lanes(self) -> ir.Constant:
+        """The mask of an instruction of AVX-512 on all lanes."""
+        return ir.Constant(ir.IntType(max(8, self.lanes)), -1)
+
     def scale(self, x: Value, k: Value, i: Value) -> Value:
         """One instruction with AVX-512; else two products by normal powers of two, of which the first is exact."""
         if self.scalef:
@@ -184,12 +199,10 @@ class LlvmVec:
     def _scalef(self, x: Value, k: Value) -> Value:
         width = self.format.bits * self.lanes
         kind = "ps" if self.format.bits == 32 else "pd"
-        mask = ir.Constant(ir.IntType(max(8, self.lanes)), -1)
         nearest = [ir.Constant(ir.IntType(32), 4)] if width == 512 else []
         name = f"llvm.x86.avx512.mask.scalef.{kind}.{width}"
-        return intrinsic(
-            self.builder, name, self.floats, [x, k, ir.Constant(self.floats, ir.Undefined), mask, *nearest]
-        )
+        unused = ir.Constant(self.floats, ir.Undefined)
+        return intrinsic(self.builder, name, self.floats, [x, k, unused, self._all_lanes(), *nearest])
 
     def lookup(self, name: str, table: tuple[int, ...], index: Value) -> Value:
         """Lane by lane, from a private constant of the module."""

@@ -130,6 +130,9 @@ class NumpyVec:
     def ieq(self, a: Value, b: Value) -> Value:
         return a == b
 
+    def reciprocal(self, a: Value) -> Value:
+        return np.divide(self.const(1.0), a)
+
     def scale(self, x: Value, k: Value, i: Value) -> Value:
         return np.ldexp(x, i)
 

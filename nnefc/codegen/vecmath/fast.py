@@ -1,0 +1,64 @@
+"""Functions of f32 for those who ask for speed rather than for the last bits: fewer terms and approximate reciprocals.
+
+Results depend on the target: where there is no instruction for an approximate reciprocal, it is a quotient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nnefc.codegen.vecmath.common import LN2, at_least, at_most, flip, horner, nearest, power_of_two, sign_of
+from nnefc.codegen.vecmath.provider import Value, Vec
+from nnefc.codegen.vecmath.special import ERF_ONE
+
+EXP2 = (0.9999992, 0.6931216, 0.24024805, 0.055919513, 0.00956851)
+"""2**f on |f| <= 1/2."""
+EXPM1 = (0.999985, 0.50001264, 0.16767123, 0.041666374)
+"""(exp(r) - 1) / r on |r| <= ln(2) / 2."""
+ERF = (1.1283517, -0.37521043, 0.10802705, -0.01849496)
+"""erf(x) / x in z = x**2 on 0 <= x <= 1."""
+ERFC = (-2.6684365, -3.8060873, -1.2250956, -0.040317584)
+"""log2(1 - erf(1 + t)) on 0 <= t <= 2.95."""
+
+
+def _exp2(v: Vec, x: Value, factor: float) -> Value:
+    """2**(x * factor)."""
+    k, i = nearest(v, x, factor)
+    return v.scale(horner(v, v.fma(x, v.const(factor), v.neg(k)), EXP2), k, i)
+
+
+def exp(v: Vec, x: Value) -> Value:
+    """e**x."""
+    return _exp2(v, at_least(v, at_most(v, x, 89.0), -104.0), float(1 / LN2))
+
+
+def sigmoid(v: Vec, x: Value) -> Value:
+    """1 / (1 + e**-x)."""
+    bounded = at_least(v, at_most(v, x, 30.0), -87.0)
+    return v.reciprocal(v.add(_exp2(v, bounded, float(-1 / LN2)), v.const(1.0)))
+
+
+def tanh(v: Vec, x: Value) -> Value:
+    """The hyperbolic tangent, as t / (t + 2) with t = expm1(2 |x|)."""
+    a = at_most(v, v.abs(x), 10.0)
+    k, i = nearest(v, a, float(2 / LN2))
+    r = v.fma(k, v.const(float(-LN2)), v.add(a, a))
+    power = power_of_two(v, i)
+    t = v.fma(power, v.mul(r, horner(v, r, EXPM1)), v.sub(power, v.const(1.0)))
+    return flip(v, v.mul(t, v.reciprocal(v.add(t, v.const(2.0)))), sign_of(v, x))
+
+
+def erf(v: Vec, x: Value) -> Value:
+    """The error function: by a polynomial up to 1, as 1 - 2**q(|x|) from there on."""
+    a, one = v.abs(x), v.const(1.0)
+    near = v.mul(a, horner(v, v.mul(a, a), ERF))
+    t = v.sub(at_most(v, a, ERF_ONE["f32"]), one)
+    far = v.sub(one, _exp2(v, horner(v, t, ERFC), 1.0))
+    return flip(v, v.select(v.lt(a, one), near, far), sign_of(v, x))
+
+
+FAST: dict[str, Callable[[Vec, Value], Value]] = {"exp": exp, "sigmoid": sigmoid, "tanh": tanh, "erf": erf}
+"""By the operation's name, as in FUNCTIONS."""
+
+MAX_RELATIVE_ERROR = {"exp": 2.0**-16, "sigmoid": 2.0**-13, "tanh": 2.0**-13, "erf": 2.0**-14}
+"""The bound each function is held to where its result is a normal number of at least 2**-120."""
