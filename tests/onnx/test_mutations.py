@@ -9,9 +9,11 @@ import time
 import node_cases
 import numpy as np
 import onnx
+import pytest
 from node_cases import Case
 
 from nnefc.errors import NnefcError
+from nnefc.formats.onnx import registry
 
 NUMBERS = [0, -1, 1, 2, 7, -(2**63), 2**63 - 1, 2**31, 2**40, -5, 1000, 10**6, 3]
 FLOATS = [0.0, math.nan, math.inf, -1.0, 1e30]
@@ -51,8 +53,11 @@ def change_shape(rng: random.Random, case: Case) -> None:
     dims, array = case.model.graph.input[index].type.tensor_type.shape.dim, case.inputs[index]
     if not isinstance(array, np.ndarray):
         return
-    if dims and rng.random() < 0.5:
+    kind = rng.random()
+    if dims and kind < 0.4:
         dims[rng.randrange(len(dims))].dim_value = rng.choice([0, 1, 2, 3, 1000, 2**40])
+    elif dims and kind < 0.7:
+        del dims[rng.randrange(len(dims))]
     else:
         dims.add().dim_value = 2
     shape = [d.dim_value for d in dims]
@@ -91,6 +96,20 @@ def test_mutated_cases_are_read_or_refused() -> None:
             node_cases.bind(case)
             outcomes.add("read")
         except NnefcError as error:
+            assert error.exit_code != 5, f"{case.name}: {error}"
             outcomes.add(type(error).__name__)
         assert time.process_time() - start < SECONDS, case.name
     assert outcomes == {"read", "InvalidModelError", "UnsupportedError"}
+
+
+@pytest.mark.parametrize("error", (KeyError("k"), TypeError("t"), ValueError("v"), ZeroDivisionError("z")))
+def test_a_fault_of_an_importer_is_not_blamed_on_the_file(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def faulty(s: object, n: object) -> None:
+        raise error
+
+    case = next(c for c in node_cases.generated() if c.name == "test_relu")
+    monkeypatch.setitem(registry._REGISTRY, ("", "Relu"), registry.Entry(faulty))
+    with pytest.raises(NnefcError, match=r"node of 'y' \(Relu\): internal fault: \w+Error") as caught:
+        node_cases.bind(case)
+    assert type(caught.value) is NnefcError and caught.value.exit_code == 5
+    assert caught.value.__cause__ is error

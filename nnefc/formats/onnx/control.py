@@ -26,7 +26,7 @@ def _flag(s: Scope, value: Imported, what: str) -> bool:
 
 def _count(s: Scope, value: Imported, what: str) -> int:
     """A known integer scalar."""
-    ints = s.known_ints(s.reshape(s.known(value, what), (-1,)), what)
+    ints = s.known_ints(s.known(value, what).reshape(-1), what)
     if len(ints) != 1:
         raise s.invalid(f"{what} must be one integer, not {len(ints)}")
     return ints[0]
@@ -128,6 +128,8 @@ def _scan_once(s: Scope, n: Node, inputs: Sequence[Imported], count: int) -> lis
     columns = [_items(s, v, a, bool(r)) for v, a, r in zip(scans, axes, reverse, strict=True)]
     if len({len(c) for c in columns}) != 1:
         raise s.invalid("the scanned inputs have different lengths")
+    if not columns[0]:
+        raise s.unsupported("a scan over no items gives outputs without elements")
     if len(columns[0]) > MAX_TRIPS:
         raise s.unsupported(f"the scan runs more than {MAX_TRIPS} times; scans are unrolled")
     collected: list[list[Any]] = [[] for _ in range(outputs)]

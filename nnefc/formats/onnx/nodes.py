@@ -24,6 +24,9 @@ MAX_NODES = 100_000
 _OF_NARROW = frozenset("Cast Constant DequantizeLinear Flatten Identity Reshape Squeeze Transpose Unsqueeze".split())
 """Operations that take elements of less than 16 bits that are known at import."""
 
+_UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What Python raises where an importer has not looked at what it was given: a fault of ours, whatever the file."""
+
 
 class Runner:
     """Imports the nodes of one model."""
@@ -141,10 +144,9 @@ class Runner:
         outer, scope.node = scope.node, node
         try:
             return importers()[node.domain, node.op_type].run(scope, node)
-        except (IndexError, KeyError, ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
-            raise InvalidModelError(
-                f"its inputs or attributes do not fit the operation: {type(error).__name__}: {error}"
-            ) from error
+        except _UNFORESEEN as error:
+            fault = f"internal fault: {type(error).__name__}: {error}"
+            raise NnefcError(f"{fault}; please report it, with the file and the traceback") from error
         except MemoryError:
             raise UnsupportedError("there is not enough memory for its result") from None
         finally:

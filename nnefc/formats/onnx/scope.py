@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -86,6 +87,13 @@ class Scope:
         """The element type."""
         return self.type(value).dtype
 
+    def extents(self, value: Imported, rank: int, what: str = "the input") -> tuple[int, ...]:
+        """The shape of a tensor that must have ``rank`` dimensions. Raises InvalidModelError."""
+        shape = self.shape(value)
+        if len(shape) != rank:
+            raise InvalidModelError(f"{what} has the shape {list(shape)}; it must have {rank} dimensions")
+        return shape
+
     def rank(self, value: Imported) -> int:
         """The number of dimensions."""
         return len(self.type(value).shape)
@@ -101,8 +109,8 @@ class Scope:
         UnsupportedError."""
         if isinstance(value, np.ndarray):
             return narrow.widened(value)
-        if value is None:
-            raise InvalidModelError(f"{what} is missing")
+        if not isinstance(value, Value):
+            raise InvalidModelError(f"{what} is missing" if value is None else f"{what} must be a tensor")
         inputs = " and ".join(repr(name) for name in self.builder.sources(value))
         raise UnsupportedError(
             f"{what} must be known when the model is read, but depends on the input {inputs}; bind it to values with "
@@ -115,6 +123,20 @@ class Scope:
         if array.dtype.kind not in "iu" or array.ndim > 1:
             raise InvalidModelError(f"{what} must be a list of integers, not {array.dtype} of rank {array.ndim}")
         return [int(i) for i in array.reshape(-1)]
+
+    def known_number(self, value: Imported | None, what: str) -> Any:
+        """The value of a tensor of one element that must be known at import, as a Python number."""
+        array = self.known(value, what)
+        if array.size != 1:
+            raise InvalidModelError(f"{what} must be one number, not a tensor of shape {list(array.shape)}")
+        return array.reshape(()).item()
+
+    def known_integer(self, value: Imported | None, what: str) -> int:
+        """As ``known_number``, of a whole number; floats may hold one."""
+        number = self.known_number(value, what)
+        if not math.isfinite(number) or number != int(number):
+            raise InvalidModelError(f"{what} is {number}; it must be a whole number")
+        return int(number)
 
     def unsupported(self, message: str) -> UnsupportedError:
         """Raise UnsupportedError; declared to return it, so that ``raise s.unsupported(...)`` reads as what it is."""
@@ -187,9 +209,11 @@ class Scope:
         return self._computed(kind, arrays, attrs)
 
     def _computed(self, kind: str, arrays: Sequence[np.ndarray], attrs: Any) -> tuple[np.ndarray, ...]:
+        """The meaning of an operation that its shape rule has accepted; what may still be wrong with the operands are
+        indices outside of a tensor."""
         try:
             return tuple(np.asarray(r) for r in primitives()[kind].reference(arrays, attrs))
-        except (ValueError, IndexError) as error:
+        except IndexError as error:
             raise InvalidModelError(f"{kind}: {error}") from error
 
     def _empty(self, kind: str, operands: Sequence[Imported | Literal], attrs: Any, several: bool) -> Any:
@@ -197,14 +221,20 @@ class Scope:
         arrays = _arrays(operands)
         if arrays is None:
             raise UnsupportedError(f"{kind}: an operand has no elements, and others are computed")
-        results = self._computed(kind, arrays, attrs)
+        try:
+            results = self._computed(kind, arrays, attrs)
+        except ValueError as error:
+            # No shape rule has looked at these operands.
+            raise InvalidModelError(f"{kind}: {error}") from error
         return results if several or len(results) != 1 else results[0]
 
     # ---- shorthands
 
     def reshape(self, value: Imported, shape: Sequence[int]) -> Any:
-        """The same elements in row-major order under another shape; extents are positive."""
+        """The same elements in row-major order under another shape. Raises InvalidModelError for another number."""
         if isinstance(value, np.ndarray):
+            if math.prod(shape) != value.size:
+                raise InvalidModelError(f"a tensor of shape {list(value.shape)} cannot have the shape {list(shape)}")
             return self.builder.same_name(value, value.reshape(tuple(shape)))
         return value if tuple(shape) == value.type.shape else self.op("reshape", [value], shape=tuple(shape))
 

@@ -91,10 +91,10 @@ def _transposed_padding(n: Node, win: Windows, extents: Sequence[int]) -> list[t
 def _col2im(s: Scope, n: Node) -> Sequence[Imported]:
     """Columns added up where they lie: a transposed convolution whose filters hold a single one."""
     x = n.need(0)
-    image = [int(v) for v in s.known(n.need(1), "image_shape")]
-    block = [int(v) for v in s.known(n.need(2), "block_shape")]
+    image = s.known_ints(n.need(1), "image_shape")
+    block = s.known_ints(n.need(2), "block_shape")
     win = windows(n, len(image), block)
-    batch, columns, count = s.shape(x)
+    batch, columns, count = s.extents(x, 3)
     volume = math.prod(block)
     require(columns % volume == 0, f"the columns have {columns} rows; it must be a multiple of {volume}")
     grid = [
@@ -122,12 +122,12 @@ def _deform_conv(s: Scope, n: Node) -> Sequence[Imported]:
     if s.rank(x) != 4:
         raise s.unsupported("only two spatial dimensions are supported")
     batch, channel_count, *extents = s.shape(x)
-    filters, inner, *kernel = s.shape(w)
+    filters, inner, *kernel = s.extents(w, 4, "the filter")
     win = windows(n, 2, kernel)
     groups, shared, taps = _groups(n), int(n.attr("offset_group", 1)), math.prod(kernel)
     require(inner * groups == channel_count, f"{groups} groups of {inner} channels are not {channel_count}")
     require(shared > 0 and channel_count % shared == 0, f"offset_group = {shared} must divide the channels")
-    grid = s.shape(offset)[2:]
+    grid = s.extents(offset, 4, "offset")[2:]
     pixels = math.prod(grid)
     require(s.shape(offset)[1] == shared * taps * 2, f"offset has the shape {s.shape(offset)}")
     parts = s.transpose(s.reshape(offset, (batch * shared, taps, 2, pixels)), (0, 1, 3, 2))

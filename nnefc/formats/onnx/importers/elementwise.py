@@ -255,9 +255,9 @@ def _dropout(s: Scope, n: Node) -> Sequence[Imported]:
     """Inference: the input. While training, only with a ratio of 0."""
     x = n.need(0)
     training = n.input(2)
-    if training is not None and bool(s.known(training, "training_mode").reshape(())):
+    if training is not None and s.known_number(training, "training_mode"):
         ratio = n.input(1)
-        if ratio is None or float(s.known(ratio, "ratio").reshape(())) != 0.0:
+        if ratio is None or s.known_number(ratio, "ratio") != 0.0:
             raise s.unsupported("Dropout while training draws random numbers")
     if not n.wants(1):
         return [x]

@@ -34,6 +34,9 @@ def _gather(s: Scope, n: Node) -> Sequence[Imported]:
     axis = axis_of(s, n.attr("axis", 0), s.rank(x))
     found = from_the_front(s, index, s.shape(x)[axis])
     if isinstance(x, np.ndarray) and isinstance(found, np.ndarray):
+        outside = found[(found < 0) | (found >= x.shape[axis])]
+        if outside.size:
+            raise s.invalid(f"there is no element {outside.flat[0]} in {x.shape[axis]} along axis {axis}")
         return [np.asarray(np.take(x, found, axis))]
     if isinstance(found, np.ndarray) and found.size == 0:
         return [empty(s, x, (*s.shape(x)[:axis], *found.shape, *s.shape(x)[axis + 1 :]))]
@@ -82,8 +85,12 @@ def _tensor_scatter(s: Scope, n: Node) -> Sequence[Imported]:
     cache, update, first = n.need(0), n.need(1), n.input(2)
     shape = s.shape(cache)
     axis = axis_of(s, n.attr("axis", -2), len(shape))
-    extent, count = shape[axis], s.shape(update)[axis]
+    if s.rank(update) != len(shape):
+        raise s.invalid(f"update has the shape {list(s.shape(update))}; it must have {len(shape)} dimensions")
     start = np.zeros(shape[0], np.int64) if first is None else s.cast(first, DType.I64)
+    if s.shape(start) != shape[:1]:
+        raise s.invalid(f"write_indices has the shape {list(s.shape(start))}; it must be [{shape[0]}]")
+    extent, count = shape[axis], s.shape(update)[axis]
     steps = numbers(s, count).reshape([-1 if i == axis else 1 for i in range(len(shape))])
     places = s.op("add", [s.reshape(start, [shape[0]] + [1] * (len(shape) - 1)), steps])
     if n.attr("mode", "linear") == "circular":
@@ -95,14 +102,16 @@ def _tensor_scatter(s: Scope, n: Node) -> Sequence[Imported]:
 @importer("OneHot")
 def _one_hot(s: Scope, n: Node) -> Sequence[Imported]:
     index, values = n.need(0), n.need(2)
-    depth = int(s.known(n.need(1), "depth").reshape(-1)[0])
+    depth = s.known_integer(n.need(1), "depth")
     rank = s.rank(index) + 1
     axis = axis_of(s, n.attr("axis", -1), rank)
+    if s.shape(values) != (2,):
+        raise s.invalid(f"values has the shape {list(s.shape(values))}; it must be [2]")
     whole = index if s.dtype(index).kind in "iu" else s.cast(index, DType.I64)
-    found = from_the_front(s, whole, depth)
     if depth < 1:
         raise s.invalid(f"depth is {depth}; it must be positive")
     classes = numbers(s, depth).reshape([-1 if i == axis else 1 for i in range(rank)])
+    found = from_the_front(s, whole, depth)
     wide = s.reshape(found, (*s.shape(found)[:axis], 1, *s.shape(found)[axis:]))
     hit = s.op("eq", [wide, classes])
     off, on = (s.reshape(_item(s, values, i), ()) for i in (0, 1))
@@ -121,7 +130,7 @@ def _item(s: Scope, x: Any, index: int) -> Any:
 def _top_k(s: Scope, n: Node) -> Sequence[Imported]:
     x = n.need(0)
     axis = axis_of(s, n.attr("axis", -1), s.rank(x))
-    k = n.need_attr("k") if n.version < 10 else int(s.known(n.need(1), "k").reshape(()))
+    k = n.need_attr("k") if n.version < 10 else s.known_integer(n.need(1), "k")
     order = {"largest": bool(n.attr("largest", 1)), "sorted": bool(n.attr("sorted", 1))}
     return list(s.op("top_k", [x], axis=axis, k=k, **order))
 

@@ -51,6 +51,7 @@ def _group(s: Scope, n: Node) -> Sequence[Imported]:
     """Up to opset 20 scale and bias have one item per group, from 21 on one per channel."""
     x, scale, bias = n.need(0), n.need(1), n.need(2)
     shape, groups = s.shape(x), int(n.attrs["num_groups"])
+    require(len(shape) >= 2, f"the input has the shape {list(shape)}; it must have channels, the second dimension")
     require(groups > 0 and shape[1] % groups == 0, f"num_groups = {groups} must divide the {shape[1]} channels")
     split = (shape[0], groups, shape[1] // groups, *shape[2:])
     extents = (1, groups, 1) if n.version < 21 else (1, groups, shape[1] // groups)
@@ -130,7 +131,9 @@ def _mean_variance(s: Scope, n: Node) -> Sequence[Imported]:
     """(x - mean) / (deviation + 1e-9)."""
     x = n.need(0)
     rank = len(s.shape(x))
-    axes = [int(a) % rank for a in n.attrs.get("axes", [0, 2, 3])]
+    axes = [int(a) for a in n.attrs.get("axes", [0, 2, 3])]
+    require(all(-rank <= a < rank for a in axes), f"axes = {axes} are out of range for {rank} dimensions")
+    axes = [a % rank for a in axes]
     mean, variance = s.op("moments", [x], axes=axes)
     deviation = s.op("add", [s.op("sqrt", [variance]), 1e-9])
     return (s.op("div", [s.op("sub", [x, mean]), deviation]),)

@@ -158,15 +158,16 @@ def _max_unpool(s: Scope, n: Node) -> Sequence[Imported]:
     full = [*shape[:2], *pooled]
     require(all(e > 0 for e in full), f"the result would have the shape {full}")
     check_table(s, *full)
+    count = math.prod(shape)
     flat = s.op(
         "scatter_elements",
-        [np.zeros(math.prod(full), s.dtype(x).numpy), s.reshape(index, (-1,)), s.reshape(x, (-1,))],
+        [np.zeros(math.prod(full), s.dtype(x).numpy), s.reshape(index, [count]), s.reshape(x, [count])],
         axis=0,
         reduction="none",
     )
     result = s.reshape(flat, full)
     if wanted is None:
         return (result,)
-    target = [int(v) for v in s.known(wanted, "output_shape")]
+    target = s.known_ints(wanted, "output_shape")
     require(len(target) == len(full), f"output_shape = {target} must have {len(full)} items")
     return (s.op("pad", [result], padding=[(0, b - a) for a, b in zip(full, target, strict=True)], value=0.0),)

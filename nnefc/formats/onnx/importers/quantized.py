@@ -33,6 +33,7 @@ def _parameter(s: Scope, n: Node, value: Imported, x: Imported) -> Imported:
     shape, rank, block = s.shape(value), s.rank(x), int(n.attr("block_size", 0))
     if math.prod(shape) == 1 and len(shape) <= 1:
         return s.reshape(value, ())
+    require(rank > 0, f"the parameters have the shape {list(shape)}; one number is quantized by one")
     axis = _axis(s, n, x)
     if len(shape) == 1 and not block:
         require(
@@ -48,6 +49,7 @@ def _parameter(s: Scope, n: Node, value: Imported, x: Imported) -> Imported:
 
 
 def _limits(dtype: DType) -> tuple[int, int]:
+    require(dtype in _CODES, f"codes are of type {dtype}; they must be 8 or 16-bit integers")
     info = np.iinfo(dtype.numpy)
     return int(info.min), int(info.max)
 

@@ -191,7 +191,7 @@ def _hardmax(s: Scope, n: Node) -> Sequence[Imported]:
 @importer("CumSum", "CumProd")
 def _cumulate(s: Scope, n: Node) -> Sequence[Imported]:
     x = n.need(0)
-    axis = int(s.known(n.need(1), "axis").reshape(()))
+    axis = s.known_integer(n.need(1), "axis")
     flags = {name: bool(n.attr(name, 0)) for name in ("exclusive", "reverse")}
     kind = "sum" if n.op_type == "CumSum" else "prod"
     return [s.op("cumulate", [x], axis=axis_of(s, axis, s.rank(x)), reduction=kind, **flags)]

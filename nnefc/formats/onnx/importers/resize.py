@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nnefc.formats.onnx.importers.reduce import axis_of
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
 from nnefc.ir.types import DType
@@ -49,7 +50,8 @@ def _resize(s: Scope, n: Node) -> Sequence[Imported]:
         require(len(factors) == rank, f"scales has {len(factors)} items; it must have {rank}")
         attrs: dict[str, Any] = {"method": _method(n), "coordinates": "asymmetric", "rounding": "floor"}
         return (_resized(s, x, [None] * rank, factors, attrs),)
-    axes = [int(a) % rank if rank else 0 for a in n.attr("axes") or range(rank)]
+    require(0 not in s.shape(x), f"the input has the shape {list(s.shape(x))}; it must have elements")
+    axes = [axis_of(s, a, rank, "an item of axes") for a in n.attr("axes") or range(rank)]
     require(len(set(axes)) == len(axes), f"axes = {axes} repeats an item")
     attrs = {
         "method": _method(n),
@@ -90,6 +92,7 @@ def _extents(s: Scope, n: Node, axes: Sequence[int], shape: Sequence[int]) -> tu
         for axis, factor in zip(axes, factors, strict=True):
             sizes[axis], scales[axis] = None, float(factor)
         return sizes, scales
+    require(given.dtype.kind in "iu", f"sizes must be integers, not {given.dtype}")
     targets = [int(v) for v in given]
     policy = str(n.attr("keep_aspect_ratio_policy", "stretch"))
     ratios = [t / shape[a] for t, a in zip(targets, axes, strict=True)]

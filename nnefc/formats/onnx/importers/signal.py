@@ -16,9 +16,9 @@ from nnefc.ops.primitive import require
 def _length(s: Scope, value: Imported | None, name: str, default: int) -> int:
     if value is None:
         return default
-    items = s.known(value, name).reshape(-1)
-    require(items.size == 1 and items[0] > 0, f"{name} must be one positive number")
-    return int(items[0])
+    number = s.known_integer(value, name)
+    require(number > 0, f"{name} must be one positive number")
+    return number
 
 
 def _transformed(basis: np.ndarray, length: int, inverse: bool, onesided: bool) -> np.ndarray:
@@ -47,7 +47,7 @@ def _dft(s: Scope, n: Node) -> Sequence[Imported]:
         axis = int(n.attr("axis", 1))
     else:
         chosen = n.input(2)
-        axis = -2 if chosen is None else int(s.known(chosen, "axis").reshape(-1)[0])
+        axis = -2 if chosen is None else s.known_integer(chosen, "axis")
     require(rank >= 2 and -rank <= axis < rank, f"axis = {axis} is out of range for {rank} dimensions")
     axis %= rank
     require(axis != rank - 1 and shape[-1] in (1, 2), f"the input has shape {list(shape)}; its last extent is 1 or 2")
@@ -69,6 +69,7 @@ def _stft(s: Scope, n: Node) -> Sequence[Imported]:
     """A convolution of the signal with the rows of the transform's matrix, each times the window."""
     x, window = n.need(0), n.input(2)
     step = _length(s, n.need(1), "frame_step", 1)
+    require(window is None or s.rank(window) == 1, "the window must have one dimension")
     require(s.rank(x) in (2, 3), f"the signal has {s.rank(x)} dimensions; it must have three")
     if s.rank(x) == 2:
         x = s.reshape(x, (*s.shape(x), 1))
@@ -91,7 +92,8 @@ def _stft(s: Scope, n: Node) -> Sequence[Imported]:
 @importer("MelWeightMatrix")
 def _mel_weight_matrix(s: Scope, n: Node) -> Sequence[Imported]:
     names = ("num_mel_bins", "dft_length", "sample_rate", "lower_edge_hertz", "upper_edge_hertz")
-    values = [s.known(n.need(i), name).reshape(-1)[0] for i, name in enumerate(names)]
+    values = [s.known_number(n.need(i), name) for i, name in enumerate(names)]
+    require(all(np.isfinite(values)), f"{', '.join(names)} are {values}; they must be numbers")
     bins, length, rate = (int(v) for v in values[:3])
     require(0 < bins <= 2**16 and 0 < length <= 2**20 and rate > 0, "the numbers of bins and samples are out of range")
     low, high = (2595 * np.log10(1 + float(v) / 700) for v in values[3:])
@@ -124,7 +126,7 @@ _COSINES = {
 @importer("HannWindow", "HammingWindow", "BlackmanWindow")
 def _window(s: Scope, n: Node) -> Sequence[Imported]:
     """Sums of cosines over a period of the size, or of one less where it is symmetric."""
-    size = int(s.known(n.need(0), "size").reshape(-1)[0])
+    size = s.known_integer(n.need(0), "size")
     require(0 < size <= 2**24, f"size = {size} is out of range")
     steps = size if n.attr("periodic", 1) else size - 1
     angle = 2 * np.pi * np.arange(size) / max(steps, 1)

@@ -40,7 +40,7 @@ def _constant_of_shape(s: Scope, n: Node) -> Sequence[Imported]:
 
 def filled(s: Scope, value: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """An array of one repeated value, which takes no memory. Raises InvalidModelError for an absurd shape."""
-    if len(shape) > MAX_RANK or any(d < 0 for d in shape) or math.prod(shape) > 2**40:
+    if len(shape) > MAX_RANK or any(d < 0 for d in shape) or math.prod(max(1, d) for d in shape) > 2**40:
         raise s.invalid(f"no tensor has the shape {list(shape)}")
     return np.broadcast_to(value, tuple(shape))
 
@@ -59,17 +59,16 @@ def _size(s: Scope, n: Node) -> Sequence[Imported]:
 
 @importer("Range")
 def _range(s: Scope, n: Node) -> Sequence[Imported]:
-    start, limit, delta = (s.known(n.need(i), name) for i, name in enumerate(("start", "limit", "delta")))
-    dtype = s.dtype(start)
-    wide = np.float64 if dtype.kind == "f" else object
-    first, last, step = (v.reshape(()).astype(wide).item() for v in (start, limit, delta))
-    if step == 0:
-        raise s.invalid("delta is 0")
+    named = ("start", "limit", "delta")
+    first, last, step = numbers = [s.known_number(n.need(i), name) for i, name in enumerate(named)]
+    dtype = s.dtype(n.need(0))
+    if step == 0 or not all(map(math.isfinite, numbers)):
+        raise s.invalid(f"there is no range from {first} to {last} in steps of {step}")
     count = max(math.ceil((last - first) / step), 0)
     if count > MAX_FOLDED:
         raise s.unsupported(f"a range of {count} numbers; at most {MAX_FOLDED} are")
-    numbers = first + step * np.arange(count)
-    return [np.asarray(numbers, np.float64 if dtype.kind == "f" else np.int64).astype(dtype.numpy)]
+    items = first + step * np.arange(count)
+    return [np.asarray(items, np.float64 if dtype.kind == "f" else np.int64).astype(dtype.numpy)]
 
 
 @importer("EyeLike")
@@ -192,8 +191,15 @@ def expanded(s: Scope, x: Imported, shape: Sequence[int]) -> Any:
 def _concat(s: Scope, n: Node) -> Sequence[Imported]:
     axis = axis_of(s, n.need_attr("axis"), s.rank(n.need(0)))
     inputs = [x for x in n.inputs if x is not None]
+    unlike = next((x for x in inputs if s.rank(x) != s.rank(inputs[0]) or s.dtype(x) is not s.dtype(inputs[0])), None)
+    if unlike is not None:
+        raise s.invalid(f"tensors of the types {s.type(inputs[0])} and {s.type(unlike)} cannot be joined")
     if all(isinstance(x, np.ndarray) for x in inputs) and sum(x.size for x in inputs) <= MAX_FOLDED:
-        return [np.concatenate(inputs, axis)]
+        try:
+            return [np.concatenate(inputs, axis)]
+        except ValueError:
+            shapes = ", ".join(str(list(x.shape)) for x in inputs[:16])
+            raise s.invalid(f"tensors of the shapes {shapes} cannot be joined along axis {axis}") from None
     kept = [x for x in inputs if math.prod(s.shape(x))]
     return [kept[0] if len(kept) == 1 else s.op("concat", kept, axis=axis)]
 
@@ -259,7 +265,7 @@ def _slice(s: Scope, n: Node) -> Sequence[Imported]:
 @importer("Trilu")
 def _trilu(s: Scope, n: Node) -> Sequence[Imported]:
     x, k = n.need(0), n.input(1)
-    shift = 0 if k is None else int(s.known(k, "k").reshape(()))
+    shift = 0 if k is None else s.known_integer(k, "k")
     shape = s.shape(x)
     if len(shape) < 2:
         raise s.invalid(f"the input has the shape {list(shape)}; it must have at least two dimensions")
@@ -296,7 +302,7 @@ def _pad(s: Scope, n: Node) -> Sequence[Imported]:
         pads, number = list(n.need_attr("pads")), float(n.attr("value", 0.0))
     else:
         pads = s.known_ints(n.need(1), "pads")
-        number = 0.0 if n.input(2) is None else float(s.known(n.input(2), "constant_value").reshape(()))
+        number = 0.0 if n.input(2) is None else float(s.known_number(n.input(2), "constant_value"))
     axes = range(rank) if n.input(3) is None else s.known_ints(n.input(3), "axes")
     if len(pads) != 2 * len(axes):
         raise s.invalid(f"there are {len(pads)} pads for {len(axes)} dimensions; there must be two for each")
@@ -341,7 +347,7 @@ def _block_size(s: Scope, n: Node) -> int:
 @importer("DepthToSpace")
 def _depth_to_space(s: Scope, n: Node) -> Sequence[Imported]:
     x, block = n.need(0), _block_size(s, n)
-    batch, depth, height, width = s.shape(x)
+    batch, depth, height, width = s.extents(x, 4)
     inner = depth // (block * block)
     if n.attr("mode", "DCR") == "DCR":
         split, perm = (batch, block, block, inner, height, width), (0, 3, 4, 1, 5, 2)
@@ -353,7 +359,7 @@ def _depth_to_space(s: Scope, n: Node) -> Sequence[Imported]:
 @importer("SpaceToDepth")
 def _space_to_depth(s: Scope, n: Node) -> Sequence[Imported]:
     x, block = n.need(0), _block_size(s, n)
-    batch, depth, height, width = s.shape(x)
+    batch, depth, height, width = s.extents(x, 4)
     tall, wide = height // block, width // block
     split = s.reshape(x, (batch, depth, tall, block, wide, block))
     perm = (0, 3, 5, 1, 2, 4) if n.attr("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
@@ -368,6 +374,8 @@ def _reverse_sequence(s: Scope, n: Node) -> Sequence[Imported]:
     if sorted((batch, time)) != [0, 1]:
         raise s.invalid(f"batch_axis = {batch} and time_axis = {time}; one must be 0 and the other 1")
     shape = s.shape(x)
+    if len(shape) < 2:
+        raise s.invalid(f"the input has the shape {list(shape)}; it must have at least two dimensions")
     if len(lengths) != shape[batch] or not all(0 <= length <= shape[time] for length in lengths):
         raise s.invalid(f"sequence_lens = {lengths} does not fit {shape[batch]} sequences of {shape[time]} steps")
     steps = numbers(s, shape[time])

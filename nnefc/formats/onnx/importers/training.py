@@ -11,9 +11,11 @@ from nnefc.ops.primitive import require
 _DOMAIN = "ai.onnx.preview.training"
 
 
-def _groups(n: Node, count: int) -> list[list[Imported]]:
+def _groups(s: Scope, n: Node, count: int) -> list[list[Imported]]:
     """The tensors of each parameter: inputs 2 on are ``count`` lists of equal length, one after the other."""
     rest = [v for v in n.inputs[2:] if v is not None]
+    wrong = next((s.dtype(v) for v in (n.need(0), *rest) if s.dtype(v).kind != "f"), None)
+    require(wrong is None, f"a tensor has elements of {wrong}; they must be floats")
     require(rest and len(rest) % count == 0, f"there are {len(rest)} tensors; it must be a multiple of {count}")
     each = len(rest) // count
     return [[rest[k * each + i] for k in range(count)] for i in range(each)]
@@ -34,11 +36,12 @@ def _interleaved(results: Sequence[Sequence[Imported]]) -> list[Imported]:
 
 @importer("Adagrad", domain=_DOMAIN)
 def _adagrad(s: Scope, n: Node) -> Sequence[Imported]:
+    groups = _groups(s, n, 3)
     rate, time = n.need(0), s.cast(n.need(1), s.dtype(n.need(0)))
     decay = s.op("add", [s.op("mul", [time, float(n.attr("decay_factor", 0.0))]), 1.0])
     rate = s.op("div", [rate, decay])
     results = []
-    for x, g, h in _groups(n, 3):
+    for x, g, h in groups:
         g = _regular(s, n, x, g)
         h = s.op("add", [h, s.op("sqr", [g])])
         root = s.op("add", [s.op("sqrt", [h]), float(n.attr("epsilon", 0.0))])
@@ -49,6 +52,7 @@ def _adagrad(s: Scope, n: Node) -> Sequence[Imported]:
 
 @importer("Adam", domain=_DOMAIN)
 def _adam(s: Scope, n: Node) -> Sequence[Imported]:
+    groups = _groups(s, n, 4)
     alpha, beta = float(n.attr("alpha", 0.9)), float(n.attr("beta", 0.999))
     rate, time = s.reshape(n.need(0), ()), s.reshape(s.cast(n.need(1), s.dtype(n.need(0))), ())
     first, second = (
@@ -57,7 +61,7 @@ def _adam(s: Scope, n: Node) -> Sequence[Imported]:
     corrected = s.op("div", [s.op("mul", [rate, s.op("sqrt", [second])]), first])
     rate = s.op("select", [s.op("gt", [time, 0.0]), corrected, rate])
     results = []
-    for x, g, v, h in _groups(n, 4):
+    for x, g, v, h in groups:
         g = _regular(s, n, x, g)
         v = _mixed(s, v, g, alpha)
         h = _mixed(s, h, s.op("sqr", [g]), beta)
@@ -70,12 +74,13 @@ def _adam(s: Scope, n: Node) -> Sequence[Imported]:
 
 @importer("Momentum", domain=_DOMAIN)
 def _momentum(s: Scope, n: Node) -> Sequence[Imported]:
+    groups = _groups(s, n, 3)
     alpha, beta, mode = float(n.need_attr("alpha")), float(n.need_attr("beta")), str(n.need_attr("mode"))
     require(mode in ("standard", "nesterov"), f"mode = {mode!r} must be 'standard' or 'nesterov'")
     rate, time = s.reshape(n.need(0), ()), s.reshape(s.cast(n.need(1), s.dtype(n.need(0))), ())
     share = s.op("select", [s.op("gt", [time, 0.0]), beta, s.op("add", [s.op("mul", [time, 0.0]), 1.0])])
     results = []
-    for x, g, v in _groups(n, 3):
+    for x, g, v in groups:
         g = _regular(s, n, x, g)
         v = s.op("add", [s.op("mul", [v, alpha]), s.op("mul", [g, share])])
         step = v if mode == "standard" else s.op("add", [g, s.op("mul", [v, alpha])])

@@ -38,6 +38,7 @@ def _affine_grid(s: Scope, n: Node) -> Sequence[Imported]:
     """The coordinates of every output element, with a 1 appended, times each matrix."""
     theta, size = n.need(0), s.known_ints(n.need(1), "size")
     spatial = size[2:]
+    require(all(extent > 0 for extent in size), f"size = {size} has items that are not positive")
     require(len(spatial) in (2, 3), f"size = {size} must have four or five items")
     if math.prod(max(1, extent) for extent in spatial) > MAX_FOLDED:
         raise s.unsupported(f"size = {size}: a grid of more than {MAX_FOLDED} points")
@@ -121,18 +122,19 @@ def _max_roi_pool(s: Scope, n: Node) -> Sequence[Imported]:
 def _non_max_suppression(s: Scope, n: Node) -> Sequence[Imported]:
     """The exact rows where boxes and scores are known, else as many rows as there may be; -1 fills what is not used."""
     boxes, scores = n.need(0), n.need(1)
+    require(s.dtype(scores).kind == "f", f"the scores are of type {s.dtype(scores)}; they must be floats")
     limits = []
     for index, name in ((2, "max_output_boxes_per_class"), (3, "iou_threshold"), (4, "score_threshold")):
         given = n.input(index)
-        limits.append(None if given is None else s.known(given, name).reshape(-1)[0])
-    most = int(limits[0]) if limits[0] is not None else 0
+        limits.append(None if given is None else s.known_number(given, name))
+    most = int(limits[0] or 0)
     if most <= 0:
         raise s.unsupported("max_output_boxes_per_class = 0 gives an empty tensor, which is not supported")
     lowest = float(np.finfo(s.dtype(scores).numpy).min)
     indices, count = s.op(
         "non_max_suppression",
         [boxes, scores],
-        max_output=min(most, s.shape(scores)[2]),
+        max_output=min(most, s.extents(scores, 3, "scores")[2]),
         iou_threshold=float(limits[1] or 0.0),
         score_threshold=lowest if limits[2] is None else float(limits[2]),
         center=bool(n.attr("center_point_box", 0)),
