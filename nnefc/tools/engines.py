@@ -70,7 +70,7 @@ class Engine:
         self.threads = threads if name not in PEERS or PEERS[name].threads else 1
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(WORKER)],
+            [sys.executable, "-P", str(WORKER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._messages,
