@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nnefc.ir.program import Port
     from nnefc.ir.types import TensorType
 
+OPTIMIZE = ("speed", "size")
+"""What a network can be compiled for."""
 Path = str | os.PathLike[str]
 Shapes = Mapping[str, Sequence[int]]
 
@@ -130,21 +132,23 @@ def compile(
     target: str = "host",
     taps: Sequence[str] = (),
     fast_math: bool = False,
+    optimize: str = "speed",
 ) -> Model:
     """Compile a network to machine code.
 
     ``model`` is a path, read by :func:`load` with ``shapes`` and ``constants``, or a Graph; ``shapes`` replaces the
     shapes of its inputs, by name. ``threads`` is the most threads that a call uses (default: one for each CPU
     available). ``target`` is ``"host"`` or ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that
-    become outputs too, after the network's own. With ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf)
-    are good to about 13 bits instead of 2 ulp.
+    become outputs too, after the network's own. ``optimize`` is ``"speed"`` or ``"size"``: weights then take no more
+    room than the network's own, so convolutions are not done by Winograd's algorithm. With ``fast_math`` functions of
+    f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp.
 
     Several sets of shapes, as a list, give a model with several entries over the same weights and variables; a call
     takes the one that its inputs' shapes are of. So do several Graphs: one network, read with several sets of shapes.
 
     Raises InvalidModelError for a faulty model, UnsupportedError for an operation or a target that cannot be compiled
     and for entries that differ in more than shapes, and ValueError for a tap that does not exist, for an input of a
-    Graph that does not, for two sets of the same shapes, and for constants with a Graph.
+    Graph that does not, for two sets of the same shapes, for constants with a Graph, and for another ``optimize``.
     """
     from nnefc.codegen.artefact import assemble, load_artefact
     from nnefc.codegen.schedule import plan_entries
@@ -153,11 +157,13 @@ def compile(
     from nnefc.passes import pipeline
     from nnefc.progress import bar
 
+    if optimize not in OPTIMIZE:
+        raise ValueError(f"optimize is {optimize!r}; it may be {' or '.join(OPTIMIZE)}")
     cpu = replace(Target.parse(target), fast_math=fast_math)
     programs = [pipeline.run(graph, taps) for graph in _graphs(model, shapes, constants)]
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
     name = programs[0].name
-    plans = plan_entries(programs, cpu)
+    plans = plan_entries(programs, cpu, winograd=optimize == "speed")
     with bar("compiling kernels") as report:
         specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
         kernels = compile_kernels(tuple(specs), cpu, progress=report)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from nnefc.cli.common import (
     UsageError,
     add_model,
+    add_options,
     add_threads,
     constants_of,
     emit,
     is_compiled,
+    options_of,
     positive,
     positive_seconds,
     read_model,
@@ -41,6 +43,7 @@ def configure(command: argparse.ArgumentParser) -> None:
         "--seconds", metavar="S", type=positive_seconds, default=2.0, help="time each engine so long (default: 2)"
     )
     command.add_argument("--runs", metavar="N", type=positive, help="and at least so many calls")
+    add_options(command)
     add_threads(command)
 
 
@@ -58,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         else:
             graph, _ = read_model(args)
             given = given_inputs(args, {v.name: v.type for v in graph.inputs})
-            result = bench(args.model, given, shapes=shapes_of(args), constants=constants_of(args), **common)
+            read: dict[str, Any] = {"shapes": shapes_of(args), "constants": constants_of(args)}
+            result = bench(args.model, given, **options_of(args), **read, **common)
     except ValueError as error:
         raise UsageError(str(error)) from error
     if args.json:
@@ -71,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
 def _inputs_of_folder(args: argparse.Namespace) -> dict[str, Any]:
     from nnefc.api import load_compiled
 
-    if args.constants:
-        raise UsageError("--const needs the model itself, not a compiled folder")
+    if args.constants or options_of(args):
+        raise UsageError("--const, --optimize and --fast-math need the model itself, not a compiled folder")
     types = chosen_entry(args, load_compiled(args.model))[1]
     return complete(given_inputs(args, types), types, 0)
 

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from nnefc.api import OPTIMIZE
 from nnefc.cli.data import read_any
 from nnefc.ir.graph import Graph
 
@@ -103,11 +104,23 @@ def add_target(command: argparse.ArgumentParser) -> None:
     command.add_argument("--cpu", metavar="NAME[+FEATURE]", help="its CPU (default: any of the triple)")
 
 
-def add_fast_math(command: argparse.ArgumentParser) -> None:
-    """Whether functions may be approximations."""
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What code is made to be; see :func:`options_of`."""
+    command.add_argument(
+        "--optimize",
+        choices=OPTIMIZE,
+        default=OPTIMIZE[0],
+        help="speed (the default), or size: weights take no more room than the parameters",
+    )
     command.add_argument(
         "--fast-math", action="store_true", help="approximate exp, sigmoid, tanh and erf of f32 (about 13 bits)"
     )
+
+
+def options_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of :func:`add_options` that ``nnefc.compile`` takes, those that are not the default."""
+    given = {"optimize": args.optimize, "fast_math": args.fast_math}
+    return {name: value for name, value in given.items() if value not in (False, OPTIMIZE[0])}
 
 
 def target_of(args: argparse.Namespace) -> str:

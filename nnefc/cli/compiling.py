@@ -10,11 +10,12 @@ from typing import Any
 
 from nnefc.cli.common import (
     UsageError,
-    add_fast_math,
     add_model,
+    add_options,
     add_target,
     emit,
     is_compiled,
+    options_of,
     read_entries,
     signature,
     size_text,
@@ -37,7 +38,7 @@ def configure(command: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="DIR", required=True, help="the folder to write; its name is the package's"
     )
     add_target(command)
-    add_fast_math(command)
+    add_options(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if len({tuple(v.type.shape for v in graph.inputs) for graph in graphs}) < len(graphs):
         raise UsageError("two of the sets that --shape gives mean the same shapes of all inputs")
     start = time.perf_counter()
-    model = compile_model(graphs, target=target_of(args), fast_math=args.fast_math)
+    model = compile_model(graphs, target=target_of(args), **options_of(args))
     try:
         model.save(args.output)
     except FileExistsError as error:

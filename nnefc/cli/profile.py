@@ -7,7 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnefc.cli.common import UsageError, add_model, add_threads, emit, positive_seconds, read_model, table
+from nnefc.cli.common import (
+    UsageError,
+    add_model,
+    add_options,
+    add_threads,
+    emit,
+    options_of,
+    positive_seconds,
+    read_model,
+    table,
+)
 from nnefc.cli.inputs import add_inputs, given_inputs
 from nnefc.errors import InvalidModelError
 
@@ -31,6 +41,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     command.add_argument("--in-order", action="store_true", help="list them as they run, not by time")
     command.add_argument("--html", metavar="FILE", help="write a page with the roofline plot and the table of all")
     command.add_argument("--svg", metavar="FILE", help="write the roofline plot alone")
+    add_options(command)
     add_threads(command)
 
 
@@ -46,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     graph, _ = read_model(args)
     given = given_inputs(args, {v.name: v.type for v in graph.inputs})
     try:
-        result = profile(graph, given, threads=args.threads, seconds=args.seconds)
+        result = profile(graph, given, threads=args.threads, seconds=args.seconds, **options_of(args))
     except ValueError as error:
         raise InvalidModelError(f"the model cannot work on these inputs: {error}") from error
     result = replace(result, name=Path(args.model).name.split(".")[0] or result.name)

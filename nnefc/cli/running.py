@@ -11,7 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from nnefc.cli.common import UsageError, add_fast_math, add_model, add_threads, emit, is_compiled, positive, read_model
+from nnefc.cli.common import (
+    UsageError,
+    add_model,
+    add_options,
+    add_threads,
+    emit,
+    is_compiled,
+    options_of,
+    positive,
+    read_model,
+)
 from nnefc.cli.data import npz_names, read_npz, write_npz
 from nnefc.cli.inputs import add_inputs, chosen_entry, given_inputs, listed, types_of
 from nnefc.errors import InvalidModelError
@@ -51,7 +61,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     command.add_argument("--reference", action="store_true", help="compute with the NumPy meaning of the operations")
     command.add_argument("--repeat", metavar="N", type=positive, help="call N times more and print the median time")
     add_threads(command)
-    add_fast_math(command)
+    add_options(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,8 +109,8 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     from nnefc import api
 
     if is_compiled(args.model):
-        if args.reference or args.constants or args.fast_math:
-            raise UsageError("--reference, --const and --fast-math need the model itself, not a compiled folder")
+        if args.reference or args.constants or options_of(args):
+            raise UsageError("--reference, --const, --optimize and --fast-math need the model itself, no folder")
         model = api.load_compiled(args.model, threads=args.threads)
         entry, taken = chosen_entry(args, model)
         model.require_memory(entry)
@@ -109,7 +119,7 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     inputs, outputs = ({v.name: v.type for v in values} for values in (graph.inputs, graph.outputs))
     if args.reference:
         return lambda arrays: api.evaluate(graph, arrays), inputs, outputs
-    compiled = api.compile(graph, threads=args.threads, fast_math=args.fast_math)
+    compiled = api.compile(graph, threads=args.threads, **options_of(args))
     compiled.require_memory()
     return _named(compiled), inputs, outputs
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
-from nnefc.cli.common import UsageError, add_model, add_target, emit, read_model, target_of
+from nnefc.cli.common import UsageError, add_model, add_options, add_target, emit, options_of, read_model, target_of
 from nnefc.ir.graph import Graph
 
 NAME = "show"
@@ -20,6 +21,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     add_model(command)
     command.add_argument("--after", metavar="PASS", help="the model after this pass (`list` names them all)")
     add_target(command)
+    add_options(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,10 +31,11 @@ def run(args: argparse.Namespace) -> int:
     names = (*pass_names(), SELECT)
     if args.after not in (None, *names):
         raise UsageError(f"no pass {args.after!r}; the passes are, in order: {', '.join(names)}")
-    if args.after != SELECT and (args.target != "host" or args.cpu):
-        raise UsageError("--target and --cpu are for --after select: no other pass depends on them")
+    if args.after != SELECT and (args.target != "host" or args.cpu or options_of(args)):
+        options = "--target, --cpu, --optimize and --fast-math"
+        raise UsageError(f"{options} are for --after select: no other pass depends on them")
     graph, _ = read_model(args)
-    text = _selected(graph, target_of(args)) if args.after == SELECT else text_after(graph, args.after)
+    text = _selected(graph, args) if args.after == SELECT else text_after(graph, args.after)
     if args.json:
         emit({"after": args.after, "text": text})
     else:
@@ -40,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _selected(graph: Graph, name: str) -> str:
+def _selected(graph: Graph, args: argparse.Namespace) -> str:
     """The launches for a target."""
     from nnefc.codegen.plan_text import format_plan
     from nnefc.codegen.schedule import plan
     from nnefc.codegen.target import Target
     from nnefc.passes import pipeline
 
-    target = Target.parse(name)
+    target = replace(Target.parse(target_of(args)), fast_math=args.fast_math)
     program = pipeline.run(graph)
-    return format_plan(program.name, plan(program, target), target)
+    return format_plan(program.name, plan(program, target, winograd=args.optimize == "speed"), target)

@@ -48,7 +48,8 @@ def cost(call: Call) -> Cost:
 
 
 def flops(call: Call) -> int:
-    """The arithmetic operations of a call. Those at a contraction's store (bias, activation) are not counted."""
+    """The arithmetic operations of a call. Those at a contraction's store (bias, activation) are not counted; of a
+    Winograd convolution, those on transformed tiles are, the transforms are not."""
     return _FLOPS[type(call)](call)
 
 
@@ -128,8 +129,13 @@ def _compares(call: Sort | Suppress, function: int = 1) -> int:
     return keys.volume * 2 * max(1, keys.shape[-1]).bit_length() if keys.volume else 0
 
 
-def _products(call: Contract | Panels | Winograd, function: int = 1) -> int:
+def _products(call: Contract | Panels, function: int = 1) -> int:
     return 2 * multiply_adds(call)
+
+
+def _transformed_products(call: Winograd, function: int = 1) -> int:
+    convolution, m = Convolution.of(call.contract, call.axes), call.blocking.m
+    return 2 * convolution.tiles(m) * (m + 2) ** 2 * convolution.channels * convolution.outputs
 
 
 def _nothing(call: Call, function: int = 1) -> int:
@@ -147,7 +153,7 @@ _FLOPS: dict[type, Callable[..., int]] = {
     Row: _row,
     Contract: _products,
     Panels: _products,
-    Winograd: _products,
+    Winograd: _transformed_products,
     Gather: _nothing,
     BoxReduce: _boxes,
     Scatter: _scatter,

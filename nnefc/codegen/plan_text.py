@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nnefc.codegen.cost import cost, expected_seconds
+from nnefc.codegen.kernels.winograd import WinogradKernel
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan
 from nnefc.codegen.target import Target
+from nnefc.codegen.winograd import Winograd
 from nnefc.ir.program import Call
 from nnefc.ir.program_text import format_call, format_view
 
@@ -48,8 +50,8 @@ def title_of(names: Sequence[str]) -> str:
 
 
 def call_text(call: Call) -> str:
-    """A call of a Program, or one whose weights are packed, in one line."""
-    if isinstance(call, Panels):
+    """A call of a Program, or one whose weights are packed or transformed, in one line."""
+    if isinstance(call, (Panels, Winograd)):
         return format_call(call.contract)
     views = (", ".join(map(format_view, side)) for side in (call.writes(), call.reads()))
     try:
@@ -62,7 +64,8 @@ def instance_text(spec: KernelSpec) -> str:
     """A kernel instance: its family, and its tile as rows x columns x lanes, where it has one, of an element type."""
     sizes = [getattr(spec, name, None) for name in ("rows", "cols", "lanes")]
     tile = "x".join(str(n) for n in sizes if n is not None)
-    return " ".join(filter(None, (spec.family, tile, str(spec.pointers()[0]))))
+    image = f"F{spec.m}" if isinstance(spec, WinogradKernel) else ""
+    return " ".join(filter(None, (spec.family, image, tile, str(spec.pointers()[0]))))
 
 
 def expected_text(call: Call, target: Target) -> str:

@@ -100,9 +100,23 @@ class TestSelect:
             assert wanted in reply.out
         assert guarded("show", model, "--after", "select", "--json").json() == {"after": "select", "text": reply.out}
 
+    def test_for_size(self, guarded, tmp_path: Path) -> None:
+        wide = "w = constant(shape = [64, 64, 3, 3], value = [0.5]); y = conv(x, w)"
+        text = f"version 1.0;\ngraph Wide(x) -> (y) {{ x = external(shape = [1, 64, 28, 28]); {wide}; }}\n"
+        (tmp_path / "graph.nnef").write_text(text)
+        speed, size = (guarded("show", tmp_path, "--after", "select", "--optimize", o).out for o in ("speed", "size"))
+        assert "by winograd F4 " in speed and "by contract " in size and "winograd" not in size
+        results = [
+            guarded("compile", tmp_path, "-o", tmp_path / o, "--optimize", o, "--json") for o in ("speed", "size")
+        ]
+        sizes = [r.json()["weights_bytes"] for r in results]
+        assert sizes[1] == 64 * 64 * 9 * 4 < sizes[0] == 64 * 64 * 36 * 4
+        assert guarded("compile", tmp_path, "-o", tmp_path / "x", "--optimize", "beauty").code == 2
+
     def test_for_another_target(self, guarded, model: Path) -> None:
         arm = ("--target", "aarch64-unknown-linux-gnu", "--cpu", "cortex-a72")
         reply = guarded("show", model, "--after", "select", *arm)
         assert reply.code == 0 and "aarch64-unknown-linux-gnu:cortex-a72" in reply.out and "x4 f32" in reply.out
-        refused(guarded("show", model, "--cpu", "cortex-a72"), 2, "--after select")
+        for arguments in (("--cpu", "cortex-a72"), ("--optimize", "size"), ("--after", "fuse", "--target", "x")):
+            refused(guarded("show", model, *arguments), 2, "--after select")
         refused(guarded("show", model, "--after", "select", "--cpu", "znver99"), 4, "znver99")

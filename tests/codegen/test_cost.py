@@ -7,8 +7,10 @@ from drawn_calls import FAMILIES, draw
 
 from nnefc.codegen.cost import Cost, cost, expected_seconds, flops, multiply_adds, reached_bytes
 from nnefc.codegen.pack import pack
+from nnefc.codegen.schedule import prepare
 from nnefc.codegen.select import _SELECT
 from nnefc.codegen.target import Target
+from nnefc.codegen.winograd import Winograd
 from nnefc.formats.nnef import parse_graph
 from nnefc.ir.program import Call, Program
 from nnefc.ir.types import DType
@@ -35,6 +37,13 @@ CONV = """
 """
 
 
+WIDE = """
+    x = external(shape = [1, 64, 28, 28]);
+    w = constant(shape = [64, 64, 3, 3], value = [0.5]);
+    y = relu(conv(x, w, 0.25));
+"""
+
+
 def view(*shape: int) -> View:
     return View(Buffer("b", DType.F32, 1000, Role.TEMP), 0, shape, dense_strides(shape))
 
@@ -47,6 +56,14 @@ def test_a_convolution() -> None:
     assert type(packed).__name__ == "Panels" and flops(packed) == flops(call)
     assert cost(packed).written == 16 * 100 * 4
     assert cost(packed).read >= 16 * 8 * 9 * 4 + 8 * 100 * 4
+
+
+def test_a_convolution_by_image_tiles_costs_fewer_products() -> None:
+    (plain,) = [c for c in calls_of(WIDE) if multiply_adds(c)]
+    (fast,) = [c for c in prepare(program_of(WIDE), HOST).calls if isinstance(c, Winograd)]
+    assert multiply_adds(fast) == multiply_adds(plain) == 64 * 64 * 9 * 28 * 28
+    assert flops(fast) == {4: 2 * 49 * 36 * 64 * 64, 2: 2 * 196 * 16 * 64 * 64}[fast.blocking.m]
+    assert cost(fast).written == 64 * 28 * 28 * 4
 
 
 def test_a_map_and_a_row() -> None:
