@@ -203,37 +203,54 @@ def map_results(lattice: Lattice, expr: Expr, inputs: int, stages: int) -> Instr
 # ---- contractions
 
 
-def zero_tile(tile: Tile) -> Instruction:
-    """zero_tile(): an accumulator of zeros."""
-    return operation("zero_tile", lambda: tile.full(0), lambda: tile, lambda b, result, kinds, args: tile.constant(0.0))
-
-
-def outer(tile: Tile, target: Target) -> Instruction:
-    """outer(acc, x, xo, rs, w, wo): acc[r, c, l] += x[xo + r * rs] * w[wo + c * lanes + l]."""
-    rows, cols, lanes = tile.rows, tile.cols, tile.lanes
-
-    def meaning(acc: np.ndarray, x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int) -> np.ndarray:
-        column = x[xo + np.arange(rows) * rs]
-        row = w[wo : wo + cols * lanes].reshape(cols, lanes)
-        return acc + column[:, None, None] * row
+def zero_tiles(tiles: tuple[Tile, ...]) -> Instruction:
+    """zero_tiles(): a tuple of accumulators of zeros."""
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
-        acc, x, xo, rs, w, wo = args
-        vectors = Vectors(b, target, lanes)
+        zeros = [t.constant(0.0) for t in tiles]
+        alike = isinstance(result, types.UniTuple)
+        return (
+            ir.Constant(ir.ArrayType(zeros[0].type, len(zeros)), zeros) if alike else ir.Constant.literal_struct(zeros)
+        )
+
+    return operation("zero_tiles", lambda: tuple(t.full(0) for t in tiles), lambda: types.Tuple(tiles), emit)
+
+
+def outer(tiles: tuple[Tile, ...], target: Target) -> Instruction:
+    """outer(accs, x, xo, rs, w, wo): acc[r, c, l] += x[xo + r * rs] * w[wo + o] for each of a tuple of accumulators of
+    as many rows; o counts their outputs, those of the first first."""
+    rows = tiles[0].rows
+    starts = [sum(t.cols * t.lanes for t in tiles[:k]) for k in range(len(tiles))]
+    columns = [(k, c, starts[k] + c * t.lanes) for k, t in enumerate(tiles) for c in range(t.cols)]
+
+    def meaning(
+        accs: tuple[np.ndarray, ...], x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int
+    ) -> tuple[np.ndarray, ...]:
+        column = x[xo + np.arange(rows) * rs][:, None, None]
+        ends = [wo + start + t.cols * t.lanes for start, t in zip(starts, tiles, strict=True)]
+        rights = [w[wo + s : e].reshape(t.cols, t.lanes) for s, e, t in zip(starts, ends, tiles, strict=True)]
+        return tuple(acc + column * right for acc, right in zip(accs, rights, strict=True))
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        accs, x, xo, rs, w, wo = args
+        size = tiles[0].dtype.size
         x, w = b.gep(x, [xo], inbounds=True), b.gep(w, [wo], inbounds=True)
-        kind = tile.llvm.element
+        held = [b.extract_value(accs, k) for k in range(len(tiles))]
         right = [
-            b.load(b.bitcast(b.gep(w, [index(c * lanes)], inbounds=True), kind.as_pointer()), align=tile.dtype.size)
-            for c in range(cols)
+            b.load(b.bitcast(b.gep(w, [index(at)], inbounds=True), tiles[k].llvm.element.as_pointer()), align=size)
+            for k, _, at in columns
         ]
         for r in range(rows):
-            left = vectors.splat(b.load(b.gep(x, [b.mul(rs, index(r))], inbounds=True), align=tile.dtype.size))
-            for c in range(cols):
-                n = r * cols + c
-                acc = b.insert_value(acc, fma(b, target, left, right[c], b.extract_value(acc, n)), n)
-        return acc
+            scalar = b.load(b.gep(x, [b.mul(rs, index(r))], inbounds=True), align=size)
+            for (k, c, _), weights in zip(columns, right, strict=True):
+                n = r * tiles[k].cols + c
+                left = Vectors(b, target, tiles[k].lanes).splat(scalar)
+                held[k] = b.insert_value(held[k], fma(b, target, left, weights, b.extract_value(held[k], n)), n)
+        for k, value in enumerate(held):
+            accs = b.insert_value(accs, value, k)
+        return accs
 
-    return operation("outer", meaning, lambda acc, x, xo, rs, w, wo: tile, emit)
+    return operation("outer", meaning, lambda accs, x, xo, rs, w, wo: types.Tuple(tiles), emit)
 
 
 def _prefetch(q: np.ndarray, offset: int) -> None:

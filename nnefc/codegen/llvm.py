@@ -114,9 +114,14 @@ def supported_features(triple: str, cpu: str, features: str, candidates: tuple[s
 
 
 def optimise(module: Any, machine: Any, level: int = 3) -> None:
-    """Run LLVM's ``-O<level>`` pipeline over a module, in place."""
+    """Run LLVM's ``-O<level>`` pipeline over a module, in place.
+
+    Loops are not unrolled: the body of a kernel's inner loop uses most registers, and two of them would spill.
+    """
     binding = llvm()
-    builder = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=level))
+    options = binding.create_pipeline_tuning_options(speed_level=level)
+    options.loop_unrolling = False
+    builder = binding.create_pass_builder(machine, options)
     manager = builder.getModulePassManager()
     manager.run(module, builder)
 

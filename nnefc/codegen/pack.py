@@ -8,24 +8,10 @@ from dataclasses import dataclass, replace
 
 from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered, volume
 from nnefc.codegen.target import Target
+from nnefc.codegen.tiles import Cut, TileShape, best_cut, cut_time, cuts, tile_shapes
 from nnefc.ir.expr import arg, const
 from nnefc.ir.program import Call, Contract, Map, Program
-from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
-
-
-@dataclass(frozen=True)
-class TileShape:
-    """A register tile: ``rows`` pixels by ``cols`` vectors of ``lanes`` outputs."""
-
-    rows: int
-    cols: int
-    lanes: int
-
-    @property
-    def width(self) -> int:
-        """Outputs per panel of weights."""
-        return self.cols * self.lanes
 
 
 @dataclass(frozen=True)
@@ -63,45 +49,12 @@ def row_loop(loops: Nest) -> int | None:
     return best
 
 
-def tile_shape(rows: int, outputs: int, dtype: DType, target: Target, columns: int | None = None) -> TileShape:
-    """The register tile for ``rows`` neighbouring pixels and ``outputs`` outputs.
-
-    Accumulators, one row of weights and a broadcast pixel must fit the registers. Of the shapes that do (those of
-    ``columns`` columns, if these are given), the one with the least estimated time, and of equals the largest.
-    """
-    tiles = _tiles(rows, outputs, dtype, target)
-    chosen = [t for t in tiles if columns in (None, t[1].cols)]
-    return min(chosen, key=lambda t: (t[0], -t[1].rows * t[1].cols))[1]
-
-
-def _tiles(rows: int, outputs: int, dtype: DType, target: Target) -> list[tuple[float, TileShape]]:
-    """The highest tile of each number of columns, with its estimated time per reduction step, in cycles.
-
-    That is the largest of multiply-adds and loads (two a cycle each) and of the latency of a multiply-add, and a
-    quarter of a cycle for each vector of weights, which stream from further away; times the number of tiles, the
-    overlap of the last ones included.
-    """
-    lanes = target.lanes(dtype)
-    vectors = math.ceil(outputs / lanes)
-    budget = target.vector_registers - 2
-    found: list[tuple[float, TileShape]] = []
-    for cols in range(1, min(vectors, 8) + 1):
-        most = min((budget - cols) // cols, 14, rows)
-        if most < 1:
-            break
-        parts = math.ceil(rows / most)
-        height = math.ceil(rows / parts)
-        time = max(height * cols / 2, (height + cols) / 2, 4.0) + cols / 4
-        found.append((time * parts * math.ceil(vectors / cols), TileShape(height, cols, lanes)))
-    return found
-
-
 WeightsKey = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Weights as several Contracts see them: the identity of their array, the view of it, the order of reduction."""
 
 
-def common_columns(programs: Sequence[Program], target: Target) -> dict[WeightsKey, int]:
-    """How many vectors wide the panels of weights are that Contracts with different numbers of pixels share.
+def common_cuts(programs: Sequence[Program], target: Target) -> dict[WeightsKey, Cut]:
+    """How weights are cut into panels that Contracts with different numbers of pixels share.
 
     That is where the sum of their estimated times, each relative to its best, is least.
     """
@@ -111,18 +64,17 @@ def common_columns(programs: Sequence[Program], target: Target) -> dict[WeightsK
             key = _weights_key(call, program) if isinstance(call, Contract) else None
             if isinstance(call, Contract) and key is not None:
                 uses.setdefault(key, {}).setdefault(_row_extent(call), call)
-    return {key: _best_columns(calls, target) for key, calls in uses.items() if len(calls) > 1}
+    return {key: _common_cut(calls, target) for key, calls in uses.items() if len(calls) > 1}
 
 
-def _best_columns(calls: Mapping[int, Contract], target: Target) -> int:
-    """The columns that suit Contracts of the same weights, given by their numbers of pixels in a row."""
-    score: dict[int, float] = {}
-    for rows, call in calls.items():
-        tiles = _tiles(rows, call.w.shape[-1], call.x.dtype, target)
-        least = min(time for time, _ in tiles)
-        for time, tile in tiles:
-            score[tile.cols] = score.get(tile.cols, 0.0) + time / least
-    return min(score, key=lambda columns: score[columns])
+def _common_cut(calls: Mapping[int, Contract], target: Target) -> Cut:
+    """The cut that suits Contracts of the same weights, given by their numbers of pixels in a row."""
+    call = next(iter(calls.values()))
+    lanes, steps = target.lanes(call.x.dtype), _steps(call)
+    found = cuts(call.w.shape[-1], lanes, target)
+    times = [[cut_time(cut, rows, steps, lanes, target) for cut in found] for rows in calls]
+    score = [sum(t / min(row) for t, row in zip(column, times, strict=True)) for column in zip(*times, strict=True)]
+    return found[score.index(min(score))]
 
 
 def _weights_key(call: Contract, program: Program) -> WeightsKey | None:
@@ -139,12 +91,18 @@ def _row_extent(call: Contract) -> int:
     return loops[row].extent if row is not None else 1
 
 
-def pack(program: Program, target: Target, columns: Mapping[WeightsKey, int] | None = None) -> Program:
-    """Every Contract becomes Panels; copies that pack the weights precede it (folded later if they are constant).
+def _steps(call: Contract) -> int:
+    """How many products each sum has."""
+    return math.prod(call.x.shape[call.x.rank - call.reduced :])
 
-    ``columns`` are the :func:`common_columns` of this and other Programs (default: of this one).
+
+def pack(program: Program, target: Target, shared: Mapping[WeightsKey, Cut] | None = None) -> Program:
+    """Every Contract becomes Panels, one for each part of the cut of its outputs; copies that pack the weights precede
+    them (folded later if they are constant).
+
+    ``shared`` are the :func:`common_cuts` of this and other Programs (default: of this one).
     """
-    columns = common_columns([program], target) if columns is None else columns
+    shared = common_cuts([program], target) if shared is None else shared
     calls: list[Call] = []
     packed: dict[tuple[View, tuple[int, ...], int], View] = {}
     names = iter(_fresh(set(program.buffers())))
@@ -153,17 +111,35 @@ def pack(program: Program, target: Target, columns: Mapping[WeightsKey, int] | N
         if not isinstance(call, Contract):
             calls.append(call)
             continue
-        shared = columns.get(known) if (known := _weights_key(call, program)) is not None else None
-        tile = tile_shape(_row_extent(call), call.w.shape[-1], call.x.dtype, target, shared)
-        order = _reduced_order(call)
-        key = (call.w, order, tile.width)
-        if key not in packed or call.w.buffer.name in written:
-            packed[key], copies = _pack_weights(call, order, tile, next(names))
-            calls += copies
-        first = call.x.rank - call.reduced
-        x = call.x.transpose((*range(first), *(first + d for d in order)))
-        calls.append(Panels(x, packed[key], call, tile, origin=call.origin))
+        order, known = _reduced_order(call), _weights_key(call, program)
+        for part, tile in _parts(call, shared.get(known) if known is not None else None, target):
+            key = (part.w, order, tile.width)
+            if key not in packed or part.w.buffer.name in written:
+                packed[key], copies = _pack_weights(part, order, tile, next(names))
+                calls += copies
+            first = call.x.rank - call.reduced
+            x = call.x.transpose((*range(first), *(first + d for d in order)))
+            calls.append(Panels(x, packed[key], part, tile, origin=call.origin))
     return program.replace(calls=tuple(calls))
+
+
+def _parts(call: Contract, cut: Cut | None, target: Target) -> Iterator[tuple[Contract, TileShape]]:
+    """A contraction cut along its outputs (None: in the best way), each part with its tile."""
+    rows, steps, lanes = _row_extent(call), _steps(call), target.lanes(call.x.dtype)
+    cut = best_cut(rows, call.w.shape[-1], steps, lanes, target) if cut is None else cut
+    first = 0
+    for part, tile in zip(cut, tile_shapes(cut, rows, steps, lanes, target), strict=True):
+        yield (call if len(cut) == 1 else _outputs(call, first, part.outputs)), tile
+        first += part.outputs
+
+
+def _outputs(call: Contract, first: int, count: int) -> Contract:
+    """The contraction for some of its outputs."""
+
+    def cut(v: View) -> View:
+        return v.slice(v.rank - 1, first, count)
+
+    return replace(call, w=cut(call.w), extras=tuple(map(cut, call.extras)), output=cut(call.output))
 
 
 def _fresh(taken: set[str]) -> Iterator[str]:

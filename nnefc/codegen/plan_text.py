@@ -61,9 +61,11 @@ def call_text(call: Call) -> str:
 
 
 def instance_text(spec: KernelSpec) -> str:
-    """A kernel instance: its family, and its tile as rows x columns x lanes, where it has one, of an element type."""
+    """A kernel instance: its family, and its tile as rows x columns x lanes (and a narrower column), where it has one,
+    of an element type."""
     sizes = [getattr(spec, name, None) for name in ("rows", "cols", "lanes")]
     tile = "x".join(str(n) for n in sizes if n is not None)
+    tile += f"+{last}" if (last := getattr(spec, "last", 0)) else ""
     image = f"F{spec.m}" if isinstance(spec, WinogradKernel) else ""
     return " ".join(filter(None, (spec.family, image, tile, str(spec.pointers()[0]))))
 

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from nnefc.codegen.pack import common_columns, pack
+from nnefc.codegen.pack import common_cuts, pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
 from nnefc.codegen.storage import Storage, aligned_size, share_constants
@@ -65,9 +65,9 @@ def _prepared(programs: list[Program], target: Target, winograd: bool) -> Iterat
     """Each Program as :func:`prepare` gives it; the list is emptied."""
     shared = [use_winograd(p, target) if winograd else p for p in share_constants(tuple(programs))]
     programs.clear()
-    columns = common_columns(shared, target)
+    cuts = common_cuts(shared, target)
     while shared:
-        yield fold(pack(shared.pop(0), target, columns))
+        yield fold(pack(shared.pop(0), target, cuts))
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:

@@ -7,8 +7,9 @@ import math
 from nnefc.codegen.choice import Choice, operands_of
 from nnefc.codegen.kernels.contract import ContractKernel
 from nnefc.codegen.nest import Loop, collapsed, flattened, nest, places, unit_loop, volume, without
-from nnefc.codegen.pack import Panels, TileShape, pixel_loops, reduced_loops, row_loop
+from nnefc.codegen.pack import Panels, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.target import Target
+from nnefc.codegen.tiles import TileShape
 from nnefc.ir.expr import arg
 
 UNIT_COST = 64
@@ -58,7 +59,9 @@ def select_contract(call: Panels, target: Target) -> Choice:
     reduced = reduced_loops(call) or (Loop(1, (0,)),)
     inner, above = reduced[-1], reduced[:-1]
     tiles = math.ceil(row.extent / tile.rows)
-    block = tile.rows * tiles_per_unit(tiles, volume(tuple(outer)), tile.rows * tile.cols * volume(reduced))
+    block = tile.rows * tiles_per_unit(
+        tiles, volume(tuple(outer)), tile.rows * math.ceil(tile.width / tile.lanes) * volume(reduced)
+    )
     if tiles > 1:
         outer.append(Loop(math.ceil(row.extent / block), (0,) * (count + 1) + (block,)))
     units = volume(without(pixels, k)) * math.ceil(row.extent / block)
@@ -71,6 +74,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         tile.rows,
         tile.cols,
         tile.lanes,
+        tile.last,
         outputs >= tile.width,
         outputs % tile.width != 0,
     )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnefc.codegen.nest import Nest, collapsed, nest
-from nnefc.codegen.pack import TileShape, tile_shape
 from nnefc.codegen.target import CACHE_LINE, Target
+from nnefc.codegen.tiles import TileShape, whole_tile
 from nnefc.ir.interpret import array
 from nnefc.ir.program import Call, Contract, Program
 from nnefc.ir.types import DType
@@ -214,7 +214,7 @@ def choose_blocking(c: Convolution, target: Target) -> Blocking | None:
     blocks = 1 if total <= WHOLE and weights > LARGE else math.ceil(total / BLOCK)
     size = math.ceil(total / blocks)
     blocks = math.ceil(total / size)
-    tile = tile_shape(size, c.outputs, DType.F32, target)
+    tile = whole_tile(size, c.outputs, c.channels, target.lanes(DType.F32), target)
     return Blocking(m, tile, size, blocks, min(UNITS, blocks * math.ceil(c.outputs / tile.width)))
 
 

@@ -7,11 +7,12 @@ import weakref
 import numpy as np
 import pytest
 
-from nnefc.codegen.pack import common_columns, tile_shape
+from nnefc.codegen.pack import common_cuts
 from nnefc.codegen.schedule import plan, plan_entries
 from nnefc.codegen.spec import Launch, Space
 from nnefc.codegen.storage import ALIGNMENT, Contents, Storage
 from nnefc.codegen.target import Target
+from nnefc.codegen.tiles import best_cut, cut_time
 from nnefc.errors import UnsupportedError
 from nnefc.formats.nnef import parse_graph
 from nnefc.ir.build import ProgramBuilder
@@ -149,6 +150,15 @@ def test_weights_are_packed_alike_for_all_entries(target: str, rows: tuple[int, 
 def test_one_use_takes_the_panels_that_suit_it_best() -> None:
     weights = np.ones((32, 192), np.float32)
     for rows in (1, 5, 16, 128):
-        assert common_columns([contraction(weights, rows), contraction(weights, rows)], Target.host()) == {}
-    (columns,) = common_columns([contraction(weights, 1, 128)], Target.host()).values()
-    assert columns > tile_shape(128, 192, DType.F32, Target.host()).cols
+        assert common_cuts([contraction(weights, rows), contraction(weights, rows)], Target.host()) == {}
+    cpu = Target.host()
+    (cut,) = common_cuts([contraction(weights, 1, 128)], cpu).values()
+    lanes = cpu.lanes(DType.F32)
+    best = [best_cut(rows, 192, 32, lanes, cpu) for rows in (1, 128)]
+    relative = [
+        sum(
+            cut_time(c, r, 32, lanes, cpu) / cut_time(b, r, 32, lanes, cpu) for r, b in zip((1, 128), best, strict=True)
+        )
+        for c in (cut, *best)
+    ]
+    assert relative[0] <= min(relative[1:])

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from nnefc.codegen.pack import TileShape
 from nnefc.codegen.select_contract import prefetching
+from nnefc.codegen.target import Target
+from nnefc.codegen.tiles import TileShape, best_cut, tile_shapes
+from nnefc.ir.types import DType
+
+AVX512 = "x86_64-unknown-linux-gnu:x86-64-v4"
+AVX2 = "x86_64-unknown-linux-gnu:x86-64-v3"
+SSE = "x86_64-unknown-linux-gnu:x86-64-v2"
+
+
+def tiles(rows: int, outputs: int, steps: int, target: Target) -> list[tuple[int, TileShape]]:
+    """The outputs of each part, and its tile."""
+    lanes = target.lanes(DType.F32)
+    cut = best_cut(rows, outputs, steps, lanes, target)
+    return [(p.outputs, t) for p, t in zip(cut, tile_shapes(cut, rows, steps, lanes, target), strict=True)]
 
 
 @pytest.mark.parametrize(("steps", "units", "tiles"), [(192, 1, 7), (64, 14, 2), (9, 3, 4), (1000, 2, 1)])
@@ -20,3 +35,46 @@ def test_tiles_prefetch_all_of_the_next_panel(steps: int, units: int, tiles: int
 
 def test_a_panel_used_once_prefetches_nothing() -> None:
     assert prefetching(4096, 1, 1, TileShape(1, 7, 16)) == (0, 1, 0, 0, 0)
+
+
+@pytest.mark.parametrize("text", [AVX512, AVX2, SSE])
+def test_every_layer_has_tiles_that_fit(text: str) -> None:
+    """The parts are all outputs; accumulators, weights and a broadcast fit the registers, rows are not exceeded."""
+    target = Target.parse(text)
+    for rows, outputs, steps in itertools.product(
+        (1, 2, 7, 13, 49, 196), (1, 4, 8, 17, 24, 58, 116, 130), (1, 27, 512)
+    ):
+        parts = tiles(rows, outputs, steps, target)
+        assert sum(count for count, _ in parts) == outputs and len(parts) <= 2
+        for _, tile in parts:
+            columns = tile.cols + (tile.last > 0)
+            assert 1 <= tile.rows <= rows
+            assert tile.rows * columns + columns + 1 <= target.vector_registers
+            assert tile.last == 0 or (target.vector_bytes == 64 and tile.last == tile.lanes // 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "outputs", "steps", "expected"),
+    [
+        (784, 24, 96, [(24, TileShape(14, 1, 16, 8))]),  # one and a half vectors
+        (784, 8, 96, [(8, TileShape(14, 1, 8))]),  # half a vector
+        (196, 116, 116, [(96, TileShape(7, 3, 16)), (20, TileShape(14, 1, 16, 8))]),  # whole panels and a rest
+        (49, 1024, 464, [(1024, TileShape(7, 2, 16))]),  # rows without an overlap
+        (12544, 96, 16, [(96, TileShape(4, 6, 16))]),  # short sums: all outputs at once
+    ],
+)
+def test_tiles_of_known_layers(rows: int, outputs: int, steps: int, expected: list[tuple[int, TileShape]]) -> None:
+    assert tiles(rows, outputs, steps, Target.parse(AVX512)) == expected
+
+
+@pytest.mark.parametrize("text", [AVX512, AVX2])
+def test_no_number_of_outputs_or_rows_wastes_much(text: str) -> None:
+    """Lanes and rows computed beyond those wanted: at most half of all for fewer outputs than half a vector, little for
+    many."""
+    target = Target.parse(text)
+    lanes = target.lanes(DType.F32)
+    for rows, outputs in itertools.product((14, 49, 100, 196), range(1, 131)):
+        done = 0
+        for count, tile in tiles(rows, outputs, 64, target):
+            done += -(-rows // tile.rows) * tile.rows * -(-count // tile.width) * tile.width
+        assert done <= 1.15 * rows * (outputs + lanes), (rows, outputs)

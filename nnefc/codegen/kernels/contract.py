@@ -1,6 +1,6 @@
 """Matrix products and convolutions: outer products accumulated in a register tile, with an expression at the store.
 
-The weights are packed in panels of ``cols`` vectors of outputs: (groups, panel, reduced..., cols * lanes).
+The weights are packed in panels of the tile's outputs: (groups, panel, reduced..., cols * lanes + last).
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ class ContractKernel(KernelSpec):
 
     A unit is one index of the ``outer`` loops, among them the panel and blocks of rows. In it, ``rows`` neighbours
     (pixels) make a tile, the last tile of all overlapping the one before. Rows must not be fewer than ``rows``, and a
-    block of them is a multiple of it. The step of x in the innermost reduced dimension is ``unit`` or in the geometry,
-    which has a table of x's places in the others.
+    block of them is a multiple of it. A tile has ``cols`` columns of ``lanes`` and, if not 0, one of ``last``. The step
+    of x in the innermost reduced dimension is ``unit`` or in the geometry, which has a table of x's places in the
+    others.
 
     Every tile asks for a share of the next panel's weights: their number, and how many per step of the reduction.
 
@@ -40,6 +41,7 @@ class ContractKernel(KernelSpec):
     rows: int
     cols: int
     lanes: int
+    last: int
     full: bool
     tail: bool
 
@@ -48,38 +50,14 @@ class ContractKernel(KernelSpec):
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
-        from nnefc.codegen.device import device
-        from nnefc.codegen.tile import Lattice, Tile
 
-        count, lanes, rows, cols, unit_step = len(self.operands), self.lanes, self.rows, self.cols, self.unit
-        full, tail, width = self.full, self.tail, cols * lanes
-        row_at, lane_at, outer_at = 11, 11 + count, 11 + 2 * count
-        reduced_at = outer_at + self.outer * (count + 3)
-        tile = Tile(self.operands[0].dtype, rows, cols, lanes)
+        count, rows = len(self.operands), self.rows
+        full, tail, width = self.full, self.tail, self.cols * self.lanes + self.last
+        row_at, _, outer_at, _ = _layout(self)
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count + 2), i.unit_offsets(count + 2, self.outer)
-        zero, outer, fetch = i.zero_tile(tile), i.outer(tile, target), i.prefetch
-
-        @device
-        def product(p: Any, offsets: Any, g: Any, ahead: int) -> Any:
-            acc = zero()
-            w = offsets[1]
-            inner, row_step, more = geometry(g, 3), geometry(g, row_at), geometry(g, 10)
-            for a in range(geometry(g, 2)):
-                x = offsets[0] + geometry(g, reduced_at + a)
-                for _ in range(inner):
-                    acc = outer(acc, p[0], x, row_step, p[1], w)
-                    x += 1 if unit_step else geometry(g, 4)
-                    w += width
-                    fetch(p[1], ahead)
-                    ahead += more
-            return acc
-
-        def store(masked: bool) -> Any:
-            lattice = Lattice(target, self.operands, rows, cols, lanes, row_at, lane_at, masked)
-            return i.store_tile(lattice, self.final, range(2, count - 1), count - 1)
-
-        whole, part = store(False), store(True)
+        product = _product(self, target)
+        whole, part = _store(self, target, False), _store(self, target, True)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
             m, outputs = geometry(g, 0), geometry(g, 1)
@@ -89,15 +67,80 @@ class ContractKernel(KernelSpec):
                 ahead = place[1] + geometry(g, 6) + unit % geometry(g, 7) * geometry(g, 8)
                 for r in range(first, min(first + geometry(g, 5), m), rows):
                     offsets = advance(place[:count], g, row_at, min(r, m - rows))
-                    acc = product(p, offsets, g, ahead)
+                    found = product(p, offsets, g, ahead)
                     ahead += geometry(g, 9)
                     if not tail:
-                        whole((acc,), p, offsets, g, width)
+                        whole(found, p, offsets, g, width)
                     elif not full:
-                        part((acc,), p, offsets, g, valid)
+                        part(found, p, offsets, g, valid)
                     elif valid >= width:
-                        whole((acc,), p, offsets, g, width)
+                        whole(found, p, offsets, g, width)
                     else:
-                        part((acc,), p, offsets, g, valid)
+                        part(found, p, offsets, g, valid)
 
         return kernel
+
+
+def _layout(spec: ContractKernel) -> tuple[int, int, int, int]:
+    """Geometry positions: row and lane strides, outer loops, where x starts."""
+    count = len(spec.operands)
+    outer = 11 + 2 * count
+    return 11, 11 + count, outer, outer + spec.outer * (count + 3)
+
+
+def _product(spec: ContractKernel, target: Target) -> Any:
+    """The sums of a tile: those of the whole columns and, if there is one, those of the last."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen.device import device
+    from nnefc.codegen.tile import Tile
+
+    dtype, rows, width = spec.operands[0].dtype, spec.rows, spec.cols * spec.lanes + spec.last
+    whole, narrow = Tile(dtype, rows, spec.cols, spec.lanes), Tile(dtype, rows, 1, spec.last)
+    tiles = (whole, narrow) if spec.last else (whole,)
+    zero, outer, fetch, geometry = i.zero_tiles(tiles), i.outer(tiles, target), i.prefetch, i.geometry
+    unit_step = spec.unit
+    row_at, _, _, reduced_at = _layout(spec)
+
+    @device
+    def product(p: Any, offsets: Any, g: Any, ahead: int) -> Any:
+        sums = zero()
+        w = offsets[1]
+        inner, row_step, more = geometry(g, 3), geometry(g, row_at), geometry(g, 10)
+        for a in range(geometry(g, 2)):
+            x = offsets[0] + geometry(g, reduced_at + a)
+            for _ in range(inner):
+                sums = outer(sums, p[0], x, row_step, p[1], w)
+                x += 1 if unit_step else geometry(g, 4)
+                w += width
+                fetch(p[1], ahead)
+                ahead += more
+        return sums
+
+    return product
+
+
+def _store(spec: ContractKernel, target: Target, masked: bool) -> Any:
+    """Stores what a product returns, ``valid`` outputs of it if ``masked``."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen.device import device
+    from nnefc.codegen.tile import Lattice
+
+    count, whole = len(spec.operands), spec.cols * spec.lanes
+    row_at, lane_at, _, _ = _layout(spec)
+    advance = i.advance(count)
+
+    def lattice(cols: int, lanes: int) -> Lattice:
+        return Lattice(target, spec.operands, spec.rows, cols, lanes, row_at, lane_at, masked)
+
+    extras = range(2, count - 1)
+    put = i.store_tile(lattice(spec.cols, spec.lanes), spec.final, extras, count - 1)
+    if not spec.last:
+        return put
+    put_last = i.store_tile(lattice(1, spec.last), spec.final, extras, count - 1)
+
+    @device
+    def put_both(found: Any, p: Any, offsets: Any, g: Any, valid: int) -> None:
+        put((found[0],), p, offsets, g, valid)
+        put_last((found[1],), p, advance(offsets, g, lane_at, whole), g, valid - whole)
+
+    return put_both

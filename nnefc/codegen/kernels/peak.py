@@ -41,14 +41,14 @@ class PeakKernel(KernelSpec):
         from nnefc.codegen.tile import Lattice, Tile
 
         geometry, moved = i.geometry, self.cols * self.lanes * self.moving
-        tile = Tile(DType.F32, self.rows, self.cols, self.lanes)
+        tiles = (Tile(DType.F32, self.rows, self.cols, self.lanes),)
         operands = (
             Operand(DType.F32, Access.SAME, True),
             Operand(DType.F32, Access.UNIT),
             Operand(DType.F32, Access.UNIT, True),
         )
         lattice = Lattice(target, operands, self.rows, self.cols, self.lanes, 4, 7, False)
-        zero, outer = i.zero_tile(tile), i.outer(tile, target)
+        zero, outer = i.zero_tiles(tiles), i.outer(tiles, target)
         store = i.store_tile(lattice, arg(0, DType.F32), range(0), 2)
         offsets = i.advance(3)
 
@@ -60,6 +60,6 @@ class PeakKernel(KernelSpec):
                     for _ in range(geometry(g, 1)):
                         acc = outer(acc, p[0], 0, 1, p[1], w)
                         w += moved
-                store((acc,), p, offsets((0, 0, unit * geometry(g, 3)), g, 4, 0), g, 0)
+                store(acc, p, offsets((0, 0, unit * geometry(g, 3)), g, 4, 0), g, 0)
 
         return kernel

@@ -151,7 +151,7 @@ def _multiply(spec: WinogradKernel, target: Target) -> Any:
     fetched, share, farthest = spec.ahead, spec.ahead * line, max(width - spec.ahead * line, 0)
     geometry = i.geometry
     tile = Tile(DType.F32, rows, spec.cols, lanes)
-    zero, outer, store, fetch = i.zero_tile(tile), i.outer(tile, target), t.store_rows(tile), i.prefetch
+    zero, outer, store, fetch = i.zero_tiles((tile,)), i.outer((tile,), target), t.store_rows(tile), i.prefetch
 
     @device
     def product(p: Any, g: Any, x: int, w: int, ahead: int) -> Any:
@@ -175,7 +175,7 @@ def _multiply(spec: WinogradKernel, target: Target) -> Any:
                 row = min(r, size - rows)
                 ahead = part + min(r // rows * share, farthest)
                 acc = product(p, g, slot + e * geometry(g, PLANE) + row * lanes, w, ahead)
-                store(acc, p[scratch], products + e * geometry(g, PRODUCT_PLANE) + row * width, width)
+                store(acc[0], p[scratch], products + e * geometry(g, PRODUCT_PLANE) + row * width, width)
             w += part
 
     return multiply

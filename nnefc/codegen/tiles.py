@@ -1,0 +1,139 @@
+"""The rule by which contractions get register tiles: how the outputs are cut into panels, and how many rows are one
+tile. Pure functions of extents and the target."""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+from nnefc.codegen.target import Target
+
+MOST_COLS = 8
+"""Vectors across a register tile, at most."""
+MOST_ROWS = 14
+"""Rows of a register tile, at most."""
+SPLIT_GAIN = 0.03
+"""The part of the time that a second launch must save."""
+LATENCY = 4.0
+"""Cycles from a multiply-add to one that adds to its result."""
+FIRST_LEVEL = 16 << 10
+"""Bytes of weights that stay in the first-level cache."""
+SECOND_LEVEL_BYTES = 24
+"""Bytes that come from the second-level cache in a cycle."""
+
+
+@dataclass(frozen=True)
+class TileShape:
+    """A register tile: ``rows`` pixels by ``cols`` vectors of ``lanes`` outputs and, if not 0, one of ``last``."""
+
+    rows: int
+    cols: int
+    lanes: int
+    last: int = 0
+
+    @property
+    def width(self) -> int:
+        """Outputs per panel of weights."""
+        return self.cols * self.lanes + self.last
+
+
+@dataclass(frozen=True)
+class Panelling:
+    """So many outputs in panels, each of ``cols`` vectors of ``lanes`` and, if not 0, one of ``last``."""
+
+    outputs: int
+    cols: int
+    lanes: int
+    last: int = 0
+
+    @property
+    def columns(self) -> int:
+        """Vectors across."""
+        return self.cols + (self.last > 0)
+
+    @property
+    def panels(self) -> int:
+        """The number of panels; the last one may be filled up."""
+        return math.ceil(self.outputs / (self.cols * self.lanes + self.last))
+
+
+Cut = tuple[Panelling, ...]
+"""All outputs of a contraction: those in whole panels, and what remains, if that has panels of its own."""
+
+
+@functools.cache
+def cuts(outputs: int, lanes: int, target: Target) -> tuple[Cut, ...]:
+    """Every way considered to cut outputs, for vectors of ``lanes``."""
+    single = _single(outputs, lanes, target)
+    double: list[Cut] = []
+    for cols in range(1, min(outputs // lanes, MOST_COLS) + 1):
+        rest = outputs % (cols * lanes)
+        if rest:
+            whole = Panelling(outputs - rest, cols, lanes)
+            double += [(whole, *tail) for tail in _single(rest, lanes, target)]
+    return (*single, *double)
+
+
+def _single(outputs: int, lanes: int, target: Target) -> list[Cut]:
+    """Panels of one width. Where vectors have 64 bytes, the only panel may end with half a vector (another would not
+    begin with a cache line)."""
+    found = [Panelling(outputs, cols, lanes) for cols in range(1, min(math.ceil(outputs / lanes), MOST_COLS) + 1)]
+    half, whole = lanes // 2, outputs // lanes
+    if target.vector_bytes == 64 and 0 < outputs - whole * lanes <= half and whole < MOST_COLS:
+        found.append(Panelling(outputs, whole, lanes, half) if whole else Panelling(outputs, 1, half))
+    return [(p,) for p in found]
+
+
+def cut_time(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> float:
+    """The estimated cycles of a contraction so cut; infinity if no tile fits the registers."""
+    times = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target)[0] * p.panels for p in cut)
+    return sum(times) * (1 + SPLIT_GAIN * (len(cut) > 1))
+
+
+def _vectors(p: Panelling, lanes: int) -> float:
+    """How wide a panel is; half a vector counts half, as processors do 64 bytes in two halves, or two units share
+    them."""
+    return (p.cols * p.lanes + p.last) / lanes
+
+
+@functools.cache
+def _best_height(rows: int, count: int, vectors: float, steps: int, target: Target) -> tuple[float, int]:
+    """The least time for all rows, and the height of the tiles that takes it: 0 if none fits the registers, which hold
+    the accumulators, one row of weights and a broadcast pixel.
+
+    ``count`` columns are ``vectors`` wide. In cycles, a step takes the most of its multiply-adds, of its loads (two a
+    cycle), of the latency of a multiply-add, and of the weights it reads from the second level, if a panel does not fit
+    the first; and a little for each vector. A tile takes its steps, 4 for each row and 1 for each vector stored. The
+    last tile overlaps the one before.
+    """
+    rate = 1 if target.vector_bytes == 64 else 2
+    size = vectors * target.vector_bytes
+    streaming = size / SECOND_LEVEL_BYTES if steps * size > FIRST_LEVEL else 0.0
+    most = min((target.vector_registers - 2 - count) // count, MOST_ROWS, rows)
+    best = (math.inf, 0)
+    for height in {math.ceil(rows / math.ceil(rows / h)) for h in range(1, most + 1)}:
+        step = max(height * vectors / rate, (height + count) / 2, LATENCY, streaming) + vectors / 16
+        time = (steps * step + height * (4 + count)) * math.ceil(rows / height)
+        best = min(best, (time, -height))
+    return best[0], -best[1]
+
+
+def best_cut(rows: int, outputs: int, steps: int, lanes: int, target: Target) -> Cut:
+    """How to cut ``outputs`` for ``rows`` neighbouring pixels and ``steps`` products in each sum, in the least time; of
+    equals the widest."""
+    found = cuts(outputs, lanes, target)
+    return min(found, key=lambda cut: (cut_time(cut, rows, steps, lanes, target), -cut[0].columns))
+
+
+def tile_shapes(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> tuple[TileShape, ...]:
+    """The register tile for each part of a cut."""
+    heights = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target)[1] for p in cut)
+    return tuple(TileShape(h, p.cols, p.lanes, p.last) for h, p in zip(heights, cut, strict=True))
+
+
+def whole_tile(rows: int, outputs: int, steps: int, lanes: int, target: Target) -> TileShape:
+    """The best register tile of whole vectors that serves all outputs."""
+    single = [(Panelling(outputs, cols, lanes),) for cols in range(1, min(math.ceil(outputs / lanes), MOST_COLS) + 1)]
+    cut = min(single, key=lambda c: (cut_time(c, rows, steps, lanes, target), -c[0].columns))
+    return tile_shapes(cut, rows, steps, lanes, target)[0]
