@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
+from nnefc.codegen.cost import expected_seconds
 from nnefc.codegen.pack import common_cuts, pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
@@ -23,11 +24,10 @@ from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View
 from nnefc.passes.fold import fold
 
-SERIAL_WORK = 16384
-"""Kernels that touch fewer elements stay on one thread."""
-PARALLEL_WORK = 131072
-"""A whole network that touches fewer elements runs on one thread."""
-
+SERIAL_SECONDS = 1.5e-6
+"""Kernels that are expected to take less stay on one thread."""
+PARALLEL_SECONDS = 20e-6
+"""A whole network that is expected to take less runs on one thread."""
 
 MANY_BUFFERS = 2048
 """Beyond so many temporaries, placing them takes time in proportion rather than to the square."""
@@ -95,7 +95,7 @@ def _schedule(program: Program, target: Target, storage: Storage) -> LaunchPlan:
     placement = _place(program, storage)
     steps: list[Step] = []
     hazards = _Hazards()
-    total = 0
+    total, seconds = 0, 0.0
     specs: set[KernelSpec] = set()
     for call in program.calls:
         choice = select(call, target)
@@ -103,16 +103,17 @@ def _schedule(program: Program, target: Target, storage: Storage) -> LaunchPlan:
         if len(specs) > MAX_KERNELS:
             message = f"the network needs more than {MAX_KERNELS} different kernels; so many are not supported"
             raise UnsupportedError(message).at(call.origin.location)
-        work = call.elements()
-        total += work
+        expected = expected_seconds(call, target)
+        seconds += expected
+        total += call.elements()
         if total > MAX_WORK:
             message = f"a call would read and write {total} elements or more; at most {MAX_WORK} are supported"
             raise UnsupportedError(message).at(call.origin.location)
         pointers = _pointers(choice, placement)
         if hazards.meet(call, placement):
             steps.append(Barrier())
-        steps.append(Launch(choice.spec, pointers, choice.geometry, choice.units, work < SERIAL_WORK, call))
-    return LaunchPlan(tuple(steps), np.empty(0, np.uint8), placement.arena, 0, 0, total >= PARALLEL_WORK)
+        steps.append(Launch(choice.spec, pointers, choice.geometry, choice.units, expected < SERIAL_SECONDS, call))
+    return LaunchPlan(tuple(steps), np.empty(0, np.uint8), placement.arena, 0, 0, seconds >= PARALLEL_SECONDS)
 
 
 def _pointers(choice: Choice, placement: _Placement) -> tuple[Pointer, ...]:

@@ -15,7 +15,18 @@ from nnefc.codegen.choice import (
     waste,
 )
 from nnefc.codegen.kernels.rows import RowsKernel
-from nnefc.codegen.nest import Loop, Nest, collapsed, flattened, nest, ordered, unit_loop, volume, without
+from nnefc.codegen.nest import (
+    Loop,
+    Nest,
+    collapsed,
+    divisor,
+    flattened,
+    nest,
+    ordered,
+    unit_loop,
+    volume,
+    without,
+)
 from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import UNARY_FLOAT, Expr, arg
@@ -69,11 +80,18 @@ class _Shape:
 
 
 def _along(split: _Split, at: int, shape: _Shape, target: Target) -> Choice:
-    """Lanes along the kept dimension ``at``."""
-    count = len(split.views)
+    """Lanes along the kept dimension ``at``. If there is no other, its vectors are the rows, as many in a unit as there
+    are accumulators, where it divides so."""
+    count, lanes = len(split.views), vector_lanes(target)
     lane, rest = split.kept[at], without(split.kept, at)
-    row, outer = (rest[-1], rest[:-1]) if rest else (unit_loop(count), rest)
     most = 1 if shape.mapped else 4 if target.vector_registers == 16 or len(shape.stages[0][0]) > 3 else 8
+    if not rest and lane.extent > lanes and lane.extent % lanes == 0:
+        vectors = lane.extent // lanes
+        each = divisor(vectors, most)
+        steps = [tuple(s * n for s in lane.strides) for n in (each * lanes, lanes)]
+        rest = (Loop(vectors // each, steps[0]), Loop(each, steps[1]))
+        lane = Loop(lanes, lane.strides)
+    row, outer = (rest[-1], rest[:-1]) if rest else (unit_loop(count), rest)
     rows = 1 << (min(most, row.extent).bit_length() - 1)
     operands = operands_of(split.views, lane, row)
     return _choice(split, shape, operands, (row, lane, split.reduced[-1]), outer, split.reduced[:-1], rows, target)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from nnefc.codegen import schedule
 from nnefc.codegen.select_contract import tiles_per_unit
-from nnefc.codegen.spec import Space
+from nnefc.codegen.spec import Launch, Space
 from nnefc.codegen.storage import ALIGNMENT
+from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.expr import arg, call
@@ -81,8 +83,6 @@ def test_ranges_are_sets_of_bytes(seed: int) -> None:
 
 
 def test_memory_and_work_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nnefc.codegen.target import Target
-
     program = drawn_program(random.Random(0), 30)
     schedule.plan(program, Target.host())
     for name, least, message in (
@@ -108,3 +108,15 @@ def test_rows_of_tiles_divide_evenly_over_threads(tiles: int, outer: int) -> Non
             parts = [sum(units[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
             assert max(parts) <= 1.2 * tiles * outer / threads
     assert tiles_per_unit(tiles, outer, 4) >= each
+
+
+@pytest.mark.parametrize(("rows", "parallel", "divided"), [(4, False, False), (2000, True, True)])
+def test_what_is_expected_to_take_long_is_divided(rows: int, parallel: bool, divided: bool) -> None:
+    """The weights are few and so are the results: what counts is the work between."""
+    b = ProgramBuilder("p")
+    x, w = b.input("x", F, (rows, 512)), b.const(np.ones((512, 16), np.float32))
+    b.output("y", b.contract(x, w, groups=0, reduced=1))
+    plan = schedule.plan(b.finish(), Target.host())
+    launch = next(step for step in plan.steps if isinstance(step, Launch))
+    assert plan.parallel is parallel
+    assert (launch.units > 1 and not launch.serial) is divided
