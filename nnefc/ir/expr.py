@@ -46,7 +46,7 @@ class Expr:
         if self.op == "arg":
             return f"${self.value}"
         if self.op == "const":
-            return f"{self.value!r}"
+            return str(self.value).lower() if self.dtype is DType.BOOL else f"{self.value!r}"
         name = f"cast<{self.dtype}>" if self.op == "cast" else self.op
         return f"{name}({', '.join(map(str, self.args))})"
 
@@ -74,6 +74,12 @@ class Expr:
         if self.op == "arg":
             return args[int(self.value or 0)]
         return Expr(self.op, tuple(a.substitute(args) for a in self.args), self.dtype, self.value)
+
+    def renumbered(self, numbers: Sequence[int]) -> Expr:
+        """This expression with ``$i`` replaced by ``$numbers[i]``."""
+        if self.op == "arg":
+            return arg(numbers[int(self.value or 0)], self.dtype)
+        return Expr(self.op, tuple(a.renumbered(numbers) for a in self.args), self.dtype, self.value)
 
     def arguments(self) -> set[int]:
         """The indices of the arguments in use."""

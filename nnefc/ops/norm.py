@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nnefc.ir.build import ProgramBuilder
-from nnefc.ir.expr import Expr, arg, call, const
+from nnefc.ir.expr import Expr, arg, call, cast, const
 from nnefc.ir.graph import Attrs, Op, Operand
 from nnefc.ir.types import DType, TensorType
 from nnefc.ir.view import View
@@ -236,18 +236,26 @@ def _lower_contrast(builder: ProgramBuilder, op: Op) -> None:
 
 
 def _lower_batch(builder: ProgramBuilder, op: Op) -> None:
-    """(input - mean) * factor + offset, where the factor is computed in the shape of the parameters."""
+    """input * factor + shift, where both are computed in the shape of the parameters. Half precision is computed in F32
+    and rounded once."""
     x, mean, variance, offset, scale = op.inputs
-    epsilon = const(op.attrs["epsilon"], op.output.type.dtype)
+    dtype = op.output.type.dtype
+    wide = DType.F64 if dtype is DType.F64 else DType.F32
+    epsilon = const(op.attrs["epsilon"], wide)
 
-    def quotient(scale: Expr, variance: Expr) -> Expr:
-        return call("div", scale, call("sqrt", call("add", variance, epsilon)))
+    def factor(scale: Expr, variance: Expr) -> Expr:
+        root = call("sqrt", call("add", cast(variance, wide), epsilon))
+        return call("div", cast(scale, wide), root)
 
-    def affine(x: Expr, mean: Expr, factor: Expr, offset: Expr) -> Expr:
-        return call("add", call("mul", call("sub", x, mean), factor), offset)
+    def shift(offset: Expr, mean: Expr, factor: Expr) -> Expr:
+        return call("sub", cast(offset, wide), call("mul", cast(mean, wide), factor))
 
-    factor = builder.elementwise(quotient, [scale, variance])
-    builder.put(op.output, builder.elementwise(affine, [x, mean, factor, offset], shape=op.output.type.extents))
+    def affine(x: Expr, factor: Expr, shift: Expr) -> Expr:
+        return cast(call("add", call("mul", cast(x, wide), factor), shift), dtype)
+
+    slope = builder.elementwise(factor, [scale, variance])
+    level = builder.elementwise(shift, [offset, mean, slope])
+    builder.put(op.output, builder.elementwise(affine, [x, slope, level], shape=op.output.type.extents))
 
 
 register("softmax", infer=_infer_axes, reference=_in_float64(_softmax), lower=_lower_softmax)

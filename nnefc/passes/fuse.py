@@ -25,10 +25,12 @@ MAX_OPERANDS = 12
 def fuse(program: Program) -> Program:
     """The program with the two rules applied until none fits; the same object where none did."""
     state = _State(program)
-    changed = False
-    for n in range(len(state.calls)):
-        while state.step(n):
-            changed = True
+    changed, again = False, True
+    while again:  # a call may lose readers, while those are fused, until it has only one
+        again = False
+        for n in range(len(state.calls)):
+            while state.step(n):
+                again = changed = True
     return state.result(program) if changed else program
 
 

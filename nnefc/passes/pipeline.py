@@ -8,10 +8,13 @@ from nnefc.formats.nnef import format_graph
 from nnefc.ir.graph import Graph
 from nnefc.ir.program import Program
 from nnefc.ir.program_text import format_program
+from nnefc.passes.affine import affine
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.lower import lower
 from nnefc.passes.place import place
+from nnefc.passes.share import share
+from nnefc.passes.simplify import simplify
 from nnefc.passes.spread import spread
 
 ProgramPass = Callable[[Program], Program]
@@ -19,8 +22,11 @@ ProgramPass = Callable[[Program], Program]
 PROGRAM_PASSES: tuple[tuple[str, ProgramPass], ...] = (
     ("fold", fold),
     ("prune", prune),
+    ("share", share),  # before fusion, which would give equal calls different readers
     ("fuse", fuse),  # after folding, so that constants are not fused into
     ("place", place),  # after fusion, which takes copies that have one reader into the kernel before them
+    ("simplify", simplify),  # whole expressions, and operands that fusion brought together
+    ("affine", affine),
     ("spread", spread),  # last: it ends what other passes know of whole, dense buffers
 )
 """Program -> Program, in order."""
