@@ -262,14 +262,12 @@ def _blocked(call: Call, target: Target) -> tuple[Axes, Blocking] | None:
 def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking) -> np.ndarray:
     """``G g G'`` for every pair of channel and output, in the order of Winograd.w. ``taps`` are the dimensions of ``w``
     that move down and across; its last is the outputs. Computed in F64 and rounded once."""
-    channels = math.prod(w.shape[:-1]) // 9
-    width, outputs = blocking.tile.width, w.shape[-1]
     rest = (d for d in range(w.ndim - 1) if d not in taps)
-    flat = w.transpose((*taps, *rest, w.ndim - 1)).reshape(9, -1).astype(np.float64)
-    g = matrices(blocking.m)[1]
-    u = (np.kron(g, g) @ flat).astype(np.float32).reshape(-1, channels, outputs)
-    packed = np.zeros((math.ceil(outputs / width), len(u), channels, width), np.float32)
+    w = w.transpose((*taps, *rest, w.ndim - 1))
+    channels, outputs, width = math.prod(w.shape[2:-1]), w.shape[-1], blocking.tile.width
+    both = np.kron(matrices(blocking.m)[1], matrices(blocking.m)[1])
+    packed = np.zeros((math.ceil(outputs / width), len(both), channels, width), np.float32)
     for k, panel in enumerate(packed):
-        part = u[:, :, k * width : (k + 1) * width]
-        panel[:, :, : part.shape[-1]] = part
+        part = w[..., k * width : (k + 1) * width].astype(np.float64)
+        panel[..., : part.shape[-1]] = (both @ part.reshape(9, -1)).reshape(len(both), channels, -1)
     return packed
