@@ -130,10 +130,3 @@ def tile_shapes(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> 
     """The register tile for each part of a cut."""
     heights = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target)[1] for p in cut)
     return tuple(TileShape(h, p.cols, p.lanes, p.last) for h, p in zip(heights, cut, strict=True))
-
-
-def whole_tile(rows: int, outputs: int, steps: int, lanes: int, target: Target) -> TileShape:
-    """The best register tile of whole vectors that serves all outputs."""
-    single = [(Panelling(outputs, cols, lanes),) for cols in range(1, min(math.ceil(outputs / lanes), MOST_COLS) + 1)]
-    cut = min(single, key=lambda c: (cut_time(c, rows, steps, lanes, target), -c[0].columns))
-    return tile_shapes(cut, rows, steps, lanes, target)[0]

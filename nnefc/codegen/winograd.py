@@ -8,14 +8,15 @@ overlap those before, so that nothing outside the input is read.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from nnefc.codegen.nest import Nest, collapsed, nest
-from nnefc.codegen.target import CACHE_LINE, Target
-from nnefc.codegen.tiles import TileShape, whole_tile
+from nnefc.codegen.target import Target
+from nnefc.codegen.tiles import Panelling, TileShape, tile_shapes
 from nnefc.ir.interpret import array
 from nnefc.ir.program import Call, Contract, Program
 from nnefc.ir.types import DType
@@ -169,7 +170,7 @@ PRODUCT = 1.1
 TRANSFORM = 10.0
 """Cycles that each vector of an image tile takes to be transformed, there or back."""
 STREAM = 12.0
-"""Cycles in which a cache line of weights comes from memory."""
+"""Cycles in which a vector of weights comes from memory."""
 GAIN = 0.9
 """The part of the direct time below which transformed tiles are worth their memory and their rounding."""
 
@@ -182,7 +183,7 @@ def estimated_cycles(c: Convolution, m: int | None, lanes: int) -> float:
     planes, places = (9, c.images * c.height * c.width) if m is None else ((m + 2) ** 2, c.tiles(m))
     transforms = 0.0 if m is None else TRANSFORM * (deep + wide)
     work = places * planes * (PRODUCT * c.channels * wide + transforms)
-    stream = STREAM * planes * c.channels * wide * lanes * DType.F32.size / CACHE_LINE
+    stream = STREAM * planes * c.channels * wide
     return max(work, stream) + min(work, stream) / 4
 
 
@@ -195,27 +196,39 @@ def choose_tile_size(c: Convolution, lanes: int) -> int | None:
     return best
 
 
+COLUMNS = 2
+"""Vectors of a panel of weights, whatever the map, so that networks for several shapes share the weights."""
 BLOCK = 14
-"""Image tiles of a block: as few as fill a register tile, so that a block's planes stay in the second-level cache."""
+"""Image tiles of a block, at most: no more than fill a register tile or a few, so that a block's planes stay in the
+second-level cache."""
 WHOLE = 64
-"""Image tiles that make one block if their weights do not fit the caches: these are then read once."""
-LARGE = 4 << 20
-"""Bytes of transformed weights that do not."""
+"""Image tiles that may make one block, whose weights are then read once."""
+SMALL, LARGE = 512 << 10, 4 << 20
+"""Bytes of transformed tiles that stay in the second-level cache beside the weights that stream; bytes of weights that
+had better be read from memory once, whatever else."""
+SHARED = 4
+"""Panels of weights that threads can divide between them, so that it does not take several blocks."""
 UNITS = 16
 """Work units, at most."""
 
 
 def choose_blocking(c: Convolution, target: Target) -> Blocking | None:
     """How a convolution is done by image tiles, or None where it had better be done directly."""
-    m = choose_tile_size(c, target.lanes(DType.F32))
+    lanes = target.lanes(DType.F32)
+    m = choose_tile_size(c, lanes)
     if m is None:
         return None
-    total, weights = c.tiles(m), (m + 2) ** 2 * c.channels * c.outputs * DType.F32.size
-    blocks = 1 if total <= WHOLE and weights > LARGE else math.ceil(total / BLOCK)
+    columns = min(COLUMNS, math.ceil(c.outputs / lanes))
+    cut = (Panelling(c.outputs, columns, lanes),)
+    rows = max(tile_shapes(cut, r, c.channels, lanes, target)[0].rows for r in range(1, BLOCK + 1))
+    total, panels = c.tiles(m), cut[0].panels
+    each = (m + 2) ** 2 * c.channels * DType.F32.size
+    whole = total <= WHOLE and panels >= SHARED and (each * total <= SMALL or each * c.outputs > LARGE)
+    blocks = 1 if whole else math.ceil(total / (BLOCK // rows * rows))
     size = math.ceil(total / blocks)
     blocks = math.ceil(total / size)
-    tile = whole_tile(size, c.outputs, c.channels, target.lanes(DType.F32), target)
-    return Blocking(m, tile, size, blocks, min(UNITS, blocks * math.ceil(c.outputs / tile.width)))
+    (tile,) = tile_shapes(cut, size, c.channels, lanes, target)
+    return Blocking(m, tile, size, blocks, min(UNITS, blocks * panels))
 
 
 # ---- the pass
@@ -228,7 +241,8 @@ def use_winograd(program: Program, target: Target) -> Program:
     The same object if there is none."""
     calls: list[Call] = []
     constants = dict(program.constants)
-    shared: dict[tuple[View, tuple[int, int], Blocking], View] = {}
+    shared: dict[tuple[View, tuple[int, int], int, int], View] = {}
+    taken = set(program.buffers())
     for call in program.calls:
         found = _blocked(call, target)
         if not isinstance(call, Contract) or found is None:
@@ -236,16 +250,22 @@ def use_winograd(program: Program, target: Target) -> Program:
             continue
         axes, blocking = found
         taps = axes.taps[0] - (call.x.rank - call.reduced), axes.taps[1] - (call.x.rank - call.reduced)
-        key = (call.w, taps, blocking)
+        key = (call.w, taps, blocking.m, blocking.tile.width)
         if key not in shared:
             weights = transformed_weights(array(call.w, constants)[(0,) * call.groups], taps, blocking)
-            buffer = Buffer(f"winograd.{len(shared) + 1}", DType.F32, weights.size, Role.CONST)
-            shared[key] = View(buffer, 0, weights.shape, dense_strides(weights.shape))
-            constants[buffer.name] = weights.reshape(-1)
+            shared[key] = _dense("winograd", weights.shape, Role.CONST, taken)
+            constants[shared[key].buffer.name] = weights.reshape(-1)
         size = Scratch.of(call.x.shape[axes.channels], blocking).size * blocking.units
-        scratch = View(Buffer(f"tiles.{len(calls)}", DType.F32, size, Role.TEMP), 0, (size,), (1,))
+        scratch = _dense("tiles", (size,), Role.TEMP, taken)
         calls.append(Winograd(shared[key], scratch, call, axes, blocking, origin=call.origin))
     return prune(program.replace(calls=tuple(calls), constants=constants)) if shared else program
+
+
+def _dense(kind: str, shape: tuple[int, ...], role: Role, taken: set[str]) -> View:
+    """All of a new buffer, named after its ``kind`` as none of those ``taken``."""
+    name = next(name for k in itertools.count(1) if (name := f"{kind}.{k}") not in taken)
+    taken.add(name)
+    return View(Buffer(name, DType.F32, math.prod(shape), role), 0, shape, dense_strides(shape))
 
 
 def _blocked(call: Call, target: Target) -> tuple[Axes, Blocking] | None:
