@@ -7,6 +7,7 @@ Importing the package registers them all.
 from __future__ import annotations
 
 from nnefc.ops import (
+    codes,
     contract,
     elementwise,
     elementwise_extension,
@@ -32,6 +33,7 @@ from nnefc.ops import (
 )
 
 __all__ = [
+    "codes",
     "contract",
     "elementwise",
     "elementwise_extension",

@@ -76,6 +76,32 @@ def integers() -> Iterator[Case]:
     yield Case("prelu", [signed, np.arange(-4, 5)[None]])
 
 
+def codes() -> Iterator[Case]:
+    """quantize_linear and dequantize_linear: halves, values beyond the codes, parameters for all, per item, per one."""
+    rng = np.random.default_rng(14)
+    for i, dtype in enumerate([np.dtype(t) for t in ("u1", "i1", "u2", "i2", "u1", "i1")]):
+        info = np.iinfo(dtype)
+        coded = {"bits": info.bits, "signed": dtype.kind == "i"}
+        for form in ((), (1,), (1, 9), (5, 1, 7), (5, 9, 7)):
+            scale = np.asarray(0.01 + rng.random(form), np.float32)
+            zero = np.asarray(rng.integers(info.min, info.max, form, dtype, endpoint=True))
+            x = np.round(4 * rng.standard_normal((5, 9, 7)) * (50, 3)[i % 2]).astype(np.float32) / 4
+            x[0, 0, :4] = (np.inf, -np.inf, 1e30, -1e30)
+            yield Case("quantize_linear", [x, scale, zero], coded)
+            any_ = rng.integers(info.min, info.max, (5, 9, 7), dtype, endpoint=True)
+            yield Case("dequantize_linear", [any_, scale, zero])
+    sums = rng.integers(-(2**31), 2**31, (3, 17), np.int32)
+    scale = (0.01 + rng.random((1, 17))).astype(np.float32)
+    for zero in (np.zeros((), np.int32), rng.integers(-(2**31), 2**31, (1, 17), np.int32)):
+        yield Case("dequantize_linear", [sums, scale, zero])
+    for half in (np.float16, np.float64):
+        x = scalars(rng, (3, 9)).astype(half)
+        yield Case("quantize_linear", [x, np.array(0.03, half), np.array(7, np.int8)], {"signed": True})
+        yield Case(
+            "dequantize_linear", [whole(rng, (3, 9), np.dtype("i1")), np.array(0.03, half), np.array(7, np.int8)]
+        )
+
+
 def floats() -> Iterator[Case]:
     """Operations on half precision, and products of floats."""
     rng = np.random.default_rng(13)
@@ -110,6 +136,7 @@ def families() -> dict[str, tuple[Case, ...]]:
     return {
         "elementwise extension": tuple(elementwise()),
         "integers": tuple(integers()),
+        "codes": tuple(codes()),
         "other floats": tuple(floats()),
         "normalizations of rows": tuple(normalizations()),
     }

@@ -1,13 +1,61 @@
-"""Pseudo-quantization (NNEF 1.0.5, 4.9.5) step by step as ONNX nodes, rounded as NNEF rounds."""
+"""Codes as QuantizeLinear and DequantizeLinear; pseudo-quantization (NNEF 1.0.5, 4.9.5) step by step, rounded as NNEF
+rounds."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from nnefc.formats.onnx.emit import Emitter, Ref, exporter
 from nnefc.formats.onnx.exporters.elementwise import clamped, log2, rounded
 from nnefc.ir.graph import Op
+from nnefc.ir.types import DType
 from nnefc.ops.quantized import min_max_levels, zero_point_range
 
 Refs = list[Ref]
+
+
+def _parameters(e: Emitter, x: Ref, parameters: Refs) -> tuple[Refs, dict[str, int]] | None:
+    """Parameters as these nodes take them: numbers, or vectors along a dimension of ``x``; None if they are neither."""
+    wide = {d for p in parameters for d, n in enumerate(p.shape) if n > 1}
+    if len(wide) > 1:
+        return None
+    if not wide:
+        return [e.reshape(p, ()) for p in parameters], {}
+    (axis,) = wide
+    count = [x.shape[axis]]
+    return [e.expand(e.reshape(p, [p.shape[axis] if p.rank > axis else 1]), count) for p in parameters], {"axis": axis}
+
+
+@exporter("quantize_linear")
+def _quantize(e: Emitter, op: Op, x: Refs) -> Refs:
+    value, scale, zero = x
+    dtype = op.output.type.dtype
+    found = _parameters(e, value, [scale, zero])
+    if found is not None and value.dtype is not DType.F64:
+        (scale, zero), axis = found
+        zero = e.cast(zero, dtype) if zero.array is None else e.constant(zero.array, dtype, "zero_point")
+        operands = [e.cast(value, DType.F32), e.cast(scale, DType.F32), zero]
+        return [e.node("QuantizeLinear", operands, dtype, value.shape, **axis)]
+    wide = DType.F64 if value.dtype is DType.F64 else DType.F32
+    value, scale, zeros = e.aligned([e.cast(value, wide), e.cast(scale, wide), e.cast(zero, wide)])
+    code = e.map("Add", e.map("Round", e.map("Div", value, scale)), zeros)
+    limits = np.iinfo(dtype.numpy)
+    return [e.cast(clamped(e, code, e.like(code, limits.min), e.like(code, limits.max)), dtype)]
+
+
+@exporter("dequantize_linear")
+def _dequantize(e: Emitter, op: Op, x: Refs) -> Refs:
+    value, scale, zero = x
+    dtype = op.output.type.dtype
+    found = _parameters(e, value, [scale, zero])
+    known_zero = zero.array is not None and not zero.array.any()
+    if found is not None and dtype is not DType.F64 and (value.dtype is not DType.I32 or known_zero):
+        (scale, zero), axis = found
+        operands = [value, e.cast(scale, DType.F32), *([] if known_zero else [zero])]
+        return [e.cast(e.node("DequantizeLinear", operands, DType.F32, value.shape, **axis), dtype)]
+    wide = DType.F64 if dtype is DType.F64 else DType.F32
+    value, scale, zero = e.aligned([e.cast(value, DType.I64), e.cast(scale, wide), e.cast(zero, DType.I64)])
+    return [e.cast(e.map("Mul", e.cast(e.map("Sub", value, zero), wide), scale), dtype)]
 
 
 @exporter("min_max_linear_quantize", "linear_quantize")

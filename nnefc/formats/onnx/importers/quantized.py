@@ -75,10 +75,13 @@ def _code_type(s: Scope, n: Node, zero: Imported | None) -> DType:
 def _quantize(s: Scope, n: Node) -> Sequence[Imported]:
     x, scale, zero = n.need(0), n.need(1), n.input(2)
     dtype = _code_type(s, n, zero)
-    wide = DType.F64 if s.dtype(x) is DType.F64 else DType.F32
+    wide = s.dtype(x) if s.dtype(x) is s.dtype(scale) else DType.F32
+    zeros = np.zeros((), np.int64) if zero is None else _parameter(s, n, zero, x)
+    if isinstance(zeros, np.ndarray) and zeros.ndim == 0:
+        zeros = zeros.astype(np.int64)
     factor = s.cast(_parameter(s, n, scale, x), wide)
-    quotient = s.op("div", [s.cast(x, wide), factor])
-    return (_codes(s, quotient, None if zero is None else _parameter(s, n, zero, x), dtype),)
+    coded = {"bits": dtype.bits, "signed": dtype.kind == "i"}
+    return (s.op("quantize_linear", [s.cast(x, wide), factor, zeros], **coded),)
 
 
 @importer("DequantizeLinear")
@@ -88,15 +91,19 @@ def _dequantize(s: Scope, n: Node) -> Sequence[Imported]:
         raise s.unsupported("only integers, and known floats of 4 and 8 bits, are dequantized")
     wanted = int(n.attr("output_dtype", 0))
     dtype = DTYPES.get(wanted, DType.F32) if wanted else s.dtype(scale)
+    factor = _parameter(s, n, scale, x)
+    zeros = np.zeros((), s.dtype(x).numpy) if zero is None else _parameter(s, n, zero, x)
+    if isinstance(x, np.ndarray) and x.ndim > 1 and s.dtype(x).kind != "f":
+        # Weights stay the codes that they are; numbers and vectors are computed at once.
+        x = s.builder.stored(x)
+    if dtype is s.dtype(scale) and s.dtype(x).kind != "f":
+        return (s.op("dequantize_linear", [x, factor, zeros]),)
     wide = DType.F64 if dtype is DType.F64 else DType.F32
-    if zero is None or s.dtype(x) is DType.I32:
-        codes = s.cast(x, wide)
-        if zero is not None:
-            codes = s.cast(s.op("sub", [x, _parameter(s, n, zero, x)]), wide)
-    else:
-        codes = s.op("sub", [s.cast(x, wide), s.cast(_parameter(s, n, zero, x), wide)])
-    result = s.op("mul", [codes, s.cast(_parameter(s, n, scale, x), wide)])
-    return (s.cast(result, dtype),)
+    factor = s.cast(factor, wide)
+    if s.dtype(x).kind != "f":
+        return (s.cast(s.op("dequantize_linear", [x, factor, zeros]), dtype),)
+    codes = s.op("sub", [s.cast(x, wide), s.cast(zeros, wide)])
+    return (s.cast(s.op("mul", [codes, factor]), dtype),)
 
 
 @importer("DynamicQuantizeLinear")
