@@ -140,8 +140,8 @@ def compile(
     shapes of its inputs, by name. ``threads`` is the most threads that a call uses (default: one for each CPU
     available). ``target`` is ``"host"`` or ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that
     become outputs too, after the network's own. ``optimize`` is ``"speed"`` or ``"size"``: weights then take no more
-    room than the network's own, so convolutions are not done by Winograd's algorithm. With ``fast_math`` functions of
-    f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp.
+    room than the network's own: no convolution is done by Winograd's algorithm, no panel is filled up. With
+    ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp.
 
     Several sets of shapes, as a list, give a model with several entries over the same weights and variables; a call
     takes the one that its inputs' shapes are of. So do several Graphs: one network, read with several sets of shapes.
@@ -163,7 +163,7 @@ def compile(
     programs = [pipeline.run(graph, taps) for graph in _graphs(model, shapes, constants)]
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
     name = programs[0].name
-    plans = plan_entries(programs, cpu, winograd=optimize == "speed")
+    plans = plan_entries(programs, cpu, small=optimize == "size")
     with bar("compiling kernels") as report:
         specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
         kernels = compile_kernels(tuple(specs), cpu, progress=report)

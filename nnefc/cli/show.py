@@ -52,4 +52,4 @@ def _selected(graph: Graph, args: argparse.Namespace) -> str:
 
     target = replace(Target.parse(target_of(args)), fast_math=args.fast_math)
     program = pipeline.run(graph)
-    return format_plan(program.name, plan(program, target, winograd=args.optimize == "speed"), target)
+    return format_plan(program.name, plan(program, target, small=args.optimize == "size"), target)

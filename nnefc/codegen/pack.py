@@ -53,8 +53,8 @@ WeightsKey = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 """Weights as several Contracts see them: the identity of their array, the view of it, the order of reduction."""
 
 
-def common_cuts(programs: Sequence[Program], target: Target) -> dict[WeightsKey, Cut]:
-    """How weights are cut into panels that Contracts with different numbers of pixels share.
+def common_cuts(programs: Sequence[Program], target: Target, exact: bool = False) -> dict[WeightsKey, Cut]:
+    """How weights are cut into panels that Contracts with different numbers of pixels share; ``exact`` as in ``pack``.
 
     That is where the sum of their estimated times, each relative to its best, is least.
     """
@@ -64,14 +64,14 @@ def common_cuts(programs: Sequence[Program], target: Target) -> dict[WeightsKey,
             key = _weights_key(call, program) if isinstance(call, Contract) else None
             if isinstance(call, Contract) and key is not None:
                 uses.setdefault(key, {}).setdefault(_row_extent(call), call)
-    return {key: _common_cut(calls, target) for key, calls in uses.items() if len(calls) > 1}
+    return {key: _common_cut(calls, target, exact) for key, calls in uses.items() if len(calls) > 1}
 
 
-def _common_cut(calls: Mapping[int, Contract], target: Target) -> Cut:
+def _common_cut(calls: Mapping[int, Contract], target: Target, exact: bool) -> Cut:
     """The cut that suits Contracts of the same weights, given by their numbers of pixels in a row."""
     call = next(iter(calls.values()))
     lanes, steps = target.lanes(call.x.dtype), _steps(call)
-    found = cuts(call.w.shape[-1], lanes, target)
+    found = cuts(call.w.shape[-1], lanes, target, exact)
     times = [[cut_time(cut, rows, steps, lanes, target) for cut in found] for rows in calls]
     score = [sum(t / min(row) for t, row in zip(column, times, strict=True)) for column in zip(*times, strict=True)]
     return found[score.index(min(score))]
@@ -96,13 +96,16 @@ def _steps(call: Contract) -> int:
     return math.prod(call.x.shape[call.x.rank - call.reduced :])
 
 
-def pack(program: Program, target: Target, shared: Mapping[WeightsKey, Cut] | None = None) -> Program:
+def pack(
+    program: Program, target: Target, shared: Mapping[WeightsKey, Cut] | None = None, exact: bool = False
+) -> Program:
     """Every Contract becomes Panels, one for each part of the cut of its outputs; copies that pack the weights precede
     them (folded later if they are constant).
 
-    ``shared`` are the :func:`common_cuts` of this and other Programs (default: of this one).
+    ``shared`` are the :func:`common_cuts` of this and other Programs (default: of this one). With ``exact`` no panel
+    is filled up with zeros.
     """
-    shared = common_cuts([program], target) if shared is None else shared
+    shared = common_cuts([program], target, exact) if shared is None else shared
     calls: list[Call] = []
     packed: dict[tuple[View, tuple[int, ...], int], View] = {}
     names = iter(_fresh(set(program.buffers())))
@@ -112,7 +115,7 @@ def pack(program: Program, target: Target, shared: Mapping[WeightsKey, Cut] | No
             calls.append(call)
             continue
         order, known = _reduced_order(call), _weights_key(call, program)
-        for part, tile in _parts(call, shared.get(known) if known is not None else None, target):
+        for part, tile in _parts(call, shared.get(known) if known is not None else None, target, exact):
             key = (part.w, order, tile.width)
             if key not in packed or part.w.buffer.name in written:
                 packed[key], copies = _pack_weights(part, order, tile, next(names))
@@ -123,10 +126,10 @@ def pack(program: Program, target: Target, shared: Mapping[WeightsKey, Cut] | No
     return program.replace(calls=tuple(calls))
 
 
-def _parts(call: Contract, cut: Cut | None, target: Target) -> Iterator[tuple[Contract, TileShape]]:
+def _parts(call: Contract, cut: Cut | None, target: Target, exact: bool) -> Iterator[tuple[Contract, TileShape]]:
     """A contraction cut along its outputs (None: in the best way), each part with its tile."""
     rows, steps, lanes = _row_extent(call), _steps(call), target.lanes(call.x.dtype)
-    cut = best_cut(rows, call.w.shape[-1], steps, lanes, target) if cut is None else cut
+    cut = best_cut(rows, call.w.shape[-1], steps, lanes, target, exact) if cut is None else cut
     first = 0
     for part, tile in zip(cut, tile_shapes(cut, rows, steps, lanes, target), strict=True):
         yield (call if len(cut) == 1 else _outputs(call, first, part.outputs)), tile

@@ -41,33 +41,33 @@ Range = tuple[Space, int, int, int]
 """A space, its number, and the bytes from and to which a view reaches."""
 
 
-def plan(program: Program, target: Target, *, winograd: bool = True) -> LaunchPlan:
+def plan(program: Program, target: Target, *, small: bool = False) -> LaunchPlan:
     """The launches of a lowered Program: its calls are prepared, kernels selected, memory placed."""
-    return plan_entries([program], target, winograd=winograd)[0]
+    return plan_entries([program], target, small=small)[0]
 
 
-def plan_entries(programs: list[Program], target: Target, *, winograd: bool = True) -> tuple[LaunchPlan, ...]:
+def plan_entries(programs: list[Program], target: Target, *, small: bool = False) -> tuple[LaunchPlan, ...]:
     """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact.
 
     Weights that they have in common are packed alike, so that they are stored once. The list is emptied, so that the
     Programs' constants are let go of before the weights are put together."""
-    return schedule_entries(_prepared(programs, target, winograd), target)
+    return schedule_entries(_prepared(programs, target, small), target)
 
 
-def prepare(program: Program, target: Target, *, winograd: bool = True) -> Program:
+def prepare(program: Program, target: Target, *, small: bool = False) -> Program:
     """A lowered Program as :func:`schedule` takes it: contractions as kernels do them, their weights packed.
 
-    Without ``winograd``, no weights take more room than packing them needs."""
-    return next(_prepared([program], target, winograd))
+    With ``small``, packed weights take no more room than the network's own."""
+    return next(_prepared([program], target, small))
 
 
-def _prepared(programs: list[Program], target: Target, winograd: bool) -> Iterator[Program]:
+def _prepared(programs: list[Program], target: Target, small: bool) -> Iterator[Program]:
     """Each Program as :func:`prepare` gives it; the list is emptied."""
-    shared = [use_winograd(p, target) if winograd else p for p in share_constants(tuple(programs))]
+    shared = [p if small else use_winograd(p, target) for p in share_constants(tuple(programs))]
     programs.clear()
-    cuts = common_cuts(shared, target)
+    cuts = common_cuts(shared, target, small)
     while shared:
-        yield fold(pack(shared.pop(0), target, cuts))
+        yield fold(pack(shared.pop(0), target, cuts, small))
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:

@@ -63,8 +63,10 @@ Cut = tuple[Panelling, ...]
 
 
 @functools.cache
-def cuts(outputs: int, lanes: int, target: Target) -> tuple[Cut, ...]:
-    """Every way considered to cut outputs, for vectors of ``lanes``."""
+def cuts(outputs: int, lanes: int, target: Target, exact: bool = False) -> tuple[Cut, ...]:
+    """Every way considered to cut outputs, for vectors of ``lanes``; with ``exact`` no panel has to be filled up."""
+    if exact:
+        return tuple(cut for cut in cuts(outputs, lanes, target) if _is_exact(cut)) or (_narrow(outputs, lanes),)
     single = _single(outputs, lanes, target)
     double: list[Cut] = []
     for cols in range(1, min(outputs // lanes, MOST_COLS) + 1):
@@ -73,6 +75,21 @@ def cuts(outputs: int, lanes: int, target: Target) -> tuple[Cut, ...]:
             whole = Panelling(outputs - rest, cols, lanes)
             double += [(whole, *tail) for tail in _single(rest, lanes, target)]
     return (*single, *double)
+
+
+def _is_exact(cut: Cut) -> bool:
+    return all(p.outputs % (p.cols * p.lanes + p.last) == 0 for p in cut)
+
+
+def _narrow(outputs: int, lanes: int) -> Cut:
+    """Panels of one vector, then narrower and narrower ones for what remains."""
+    parts: list[Panelling] = []
+    while outputs:
+        count = outputs // lanes * lanes
+        if count:
+            parts.append(Panelling(count, 1, lanes))
+        outputs, lanes = outputs - count, lanes // 2
+    return tuple(parts)
 
 
 def _single(outputs: int, lanes: int, target: Target) -> list[Cut]:
@@ -86,9 +103,11 @@ def _single(outputs: int, lanes: int, target: Target) -> list[Cut]:
 
 
 def cut_time(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> float:
-    """The estimated cycles of a contraction so cut; infinity if no tile fits the registers."""
+    """The estimated cycles of a contraction so cut; infinity if no tile fits the registers.
+
+    Every part but the first is one more launch."""
     times = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target)[0] * p.panels for p in cut)
-    return sum(times) * (1 + SPLIT_GAIN * (len(cut) > 1))
+    return sum(times) * (1 + SPLIT_GAIN * (len(cut) - 1))
 
 
 def _vectors(p: Panelling, lanes: int) -> float:
@@ -119,10 +138,10 @@ def _best_height(rows: int, count: int, vectors: float, steps: int, target: Targ
     return best[0], -best[1]
 
 
-def best_cut(rows: int, outputs: int, steps: int, lanes: int, target: Target) -> Cut:
+def best_cut(rows: int, outputs: int, steps: int, lanes: int, target: Target, exact: bool = False) -> Cut:
     """How to cut ``outputs`` for ``rows`` neighbouring pixels and ``steps`` products in each sum, in the least time; of
     equals the widest."""
-    found = cuts(outputs, lanes, target)
+    found = cuts(outputs, lanes, target, exact)
     return min(found, key=lambda cut: (cut_time(cut, rows, steps, lanes, target), -cut[0].columns))
 
 

@@ -225,6 +225,16 @@ def test_progress_on_a_terminal() -> None:
     assert done.stdout == b"" and "compiling" in shown and "3/7" in shown
 
 
+def test_for_size_means_the_same(tmp_path: Path) -> None:
+    body = "x = external(shape = [1, 5, 20, 20]); w = constant(shape = [31, 5, 3, 3], value = [0.25]); y = conv(x, w);"
+    (tmp_path / "graph.nnef").write_text(f"version 1.0;\ngraph g(x) -> (y) {{ {body} }}\n")
+    x = np.random.default_rng(0).standard_normal((1, 5, 20, 20)).astype(np.float32)
+    speed, size = (nnefc.compile(tmp_path, optimize=o)(x) for o in ("speed", "size"))
+    np.testing.assert_allclose(size, speed, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="speed or size"):
+        nnefc.compile(tmp_path, optimize="beauty")
+
+
 def test_fast_math_is_less_exact_and_recorded(tmp_path: Path) -> None:
     text = "version 1.0; graph G(x) -> (y) { x = external<scalar>(shape = [64]); y = sigmoid(x); }"
     model = tmp_path / "graph.nnef"

@@ -11,9 +11,12 @@ import numpy as np
 import onnx
 import pytest
 
+import nnefc
 from bench import networks, zoo
 from bench.bound import F2, F4, Work, saving, work
 from bench.report import geometric_mean, markdown, summary
+from nnefc.codegen.schedule import plan
+from nnefc.codegen.target import Target
 from nnefc.formats.nnef import parse_graph
 from nnefc.passes import pipeline
 from nnefc.tools.peaks import Level, Peaks
@@ -58,6 +61,15 @@ def test_every_weight_is_filled() -> None:
     assert not np.array_equal(arrays[0], onnx.numpy_helper.to_array(zoo.filled("lenet1", 1).graph.initializer[0]))
     with pytest.raises(FileNotFoundError):
         zoo.filled("lenet9")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_for_size_are_hardly_larger_than_the_parameters(name: str, tmp_path: Path) -> None:
+    onnx.save(zoo.filled(name), tmp_path / "net.onnx")
+    graph = nnefc.load(tmp_path / "net.onnx")
+    parameters = sum(t.data.nbytes for t in graph.tensors.values())
+    for target in ("host", "x86_64-unknown-linux-gnu:x86-64-v3"):
+        assert plan(pipeline.run(graph), Target.parse(target), small=True).weights.nbytes <= 1.02 * parameters
 
 
 def test_filled_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

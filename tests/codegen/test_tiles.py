@@ -8,7 +8,7 @@ import pytest
 
 from nnefc.codegen.select_contract import prefetching
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import TileShape, best_cut, tile_shapes
+from nnefc.codegen.tiles import TileShape, best_cut, cut_time, cuts, tile_shapes
 from nnefc.ir.types import DType
 
 AVX512 = "x86_64-unknown-linux-gnu:x86-64-v4"
@@ -78,3 +78,15 @@ def test_no_number_of_outputs_or_rows_wastes_much(text: str) -> None:
         for count, tile in tiles(rows, outputs, 64, target):
             done += -(-rows // tile.rows) * tile.rows * -(-count // tile.width) * tile.width
         assert done <= 1.15 * rows * (outputs + lanes), (rows, outputs)
+
+
+@pytest.mark.parametrize("text", [AVX512, AVX2, SSE])
+def test_exact_cuts_fill_nothing_up(text: str) -> None:
+    target = Target.parse(text)
+    lanes = target.lanes(DType.F32)
+    for outputs in (*range(1, 67), 116, 232, 960, 1000, 1001):
+        for cut in cuts(outputs, lanes, target, True):
+            assert sum(p.outputs for p in cut) == outputs
+            assert all(p.outputs == p.panels * (p.cols * p.lanes + p.last) for p in cut)
+        best = best_cut(49, outputs, 64, lanes, target, True)
+        assert cut_time(best, 49, 64, lanes, target) < float("inf")

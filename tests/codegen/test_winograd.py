@@ -194,9 +194,9 @@ def test_weights_are_shared_and_can_be_kept_small() -> None:
     found = prepare(twice, HOST)
     assert len({c.w for c in found.calls if isinstance(c, Winograd)}) == 1 and len(found.calls) == 2
     assert sum(a.size for a in found.constants.values()) == 4 * memory["w"].size
-    (direct,) = prepare(program, HOST, winograd=False).calls
+    (direct,) = prepare(program, HOST, small=True).calls
     assert isinstance(direct, Panels)
-    assert plan(program, HOST, winograd=False).weights.nbytes == memory["w"].nbytes
+    assert plan(program, HOST, small=True).weights.nbytes == memory["w"].nbytes
 
 
 # ---- the kernel
