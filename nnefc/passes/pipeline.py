@@ -13,6 +13,7 @@ from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.lower import lower
 from nnefc.passes.place import place
+from nnefc.passes.rows import rows
 from nnefc.passes.share import share
 from nnefc.passes.simplify import simplify
 from nnefc.passes.spread import spread
@@ -24,6 +25,7 @@ PROGRAM_PASSES: tuple[tuple[str, ProgramPass], ...] = (
     ("prune", prune),
     ("share", share),  # before fusion, which would give equal calls different readers
     ("fuse", fuse),  # after folding, so that constants are not fused into
+    ("rows", rows),  # after fusion has made one expression of what uses a reduction's result
     ("place", place),  # after fusion, which takes copies that have one reader into the kernel before them
     ("simplify", simplify),  # whole expressions, and operands that fusion brought together
     ("affine", affine),
