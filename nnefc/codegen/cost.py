@@ -200,7 +200,7 @@ def _cycles(call: Call, machine: Machine) -> float:
         return estimated_cycles(convolution, call.blocking.m, tile.lanes) / machine.vectors
     if isinstance(call, Panels):
         tile, outputs = call.tile, call.contract.output.shape[-1]
-        padded = math.ceil(outputs / tile.width) * tile.width / max(outputs, 1)
+        padded = 1.0 if call.pixel_lanes else math.ceil(outputs / tile.width) * tile.width / max(outputs, 1)
         waiting = max(1.0, 4 * machine.vectors / (tile.rows * tile.cols))
         return multiply_adds(call) * padded * waiting / (tile.lanes * machine.vectors)
     size = max(v.dtype.size for v in (*call.reads(), *call.writes()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered, volume
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import Cut, TileShape, best_cut, cut_time, cuts, tile_shapes
+from nnefc.codegen.tiles import PIXEL_GAIN, Cut, TileShape, best_cut, cut_time, cuts, pixel_tile, tile_shapes
 from nnefc.ir.expr import arg, const
 from nnefc.ir.program import Call, Contract, Map, Program
 from nnefc.ir.view import Buffer, Role, View, dense_strides
@@ -16,12 +16,15 @@ from nnefc.ir.view import Buffer, Role, View, dense_strides
 
 @dataclass(frozen=True)
 class Panels(Call):
-    """A Contract whose weights are packed: ``w`` is (G..., panel, R..., tile.width), zero-padded; see ``Contract``."""
+    """A Contract whose weights are packed: ``w`` is (G..., panel, R..., tile.width), zero-padded; see ``Contract``.
+
+    With ``pixel_lanes`` the tile's lanes lie along pixels, its rows are all the outputs, and so is the one panel."""
 
     x: View
     w: View
     contract: Contract
     tile: TileShape
+    pixel_lanes: bool = False
 
     def reads(self) -> tuple[View, ...]:
         return (self.x, self.w, *self.contract.extras)
@@ -115,25 +118,45 @@ def pack(
             calls.append(call)
             continue
         order, known = _reduced_order(call), _weights_key(call, program)
-        for part, tile in _parts(call, shared.get(known) if known is not None else None, target, exact):
-            key = (part.w, order, tile.width)
+        common = shared.get(known) if known is not None else None
+        for part, tile, pixel_lanes in _parts(call, common, target, exact):
+            width = part.w.shape[-1] if pixel_lanes else tile.width
+            key = (part.w, order, width)
             if key not in packed or part.w.buffer.name in written:
-                packed[key], copies = _pack_weights(part, order, tile, next(names))
+                packed[key], copies = _pack_weights(part, order, width, next(names))
                 calls += copies
             first = call.x.rank - call.reduced
             x = call.x.transpose((*range(first), *(first + d for d in order)))
-            calls.append(Panels(x, packed[key], part, tile, origin=call.origin))
+            calls.append(Panels(x, packed[key], part, tile, pixel_lanes, origin=call.origin))
     return program.replace(calls=tuple(calls))
 
 
-def _parts(call: Contract, cut: Cut | None, target: Target, exact: bool) -> Iterator[tuple[Contract, TileShape]]:
-    """A contraction cut along its outputs (None: in the best way), each part with its tile."""
-    rows, steps, lanes = _row_extent(call), _steps(call), target.lanes(call.x.dtype)
-    cut = best_cut(rows, call.w.shape[-1], steps, lanes, target, exact) if cut is None else cut
+def _parts(call: Contract, cut: Cut | None, target: Target, exact: bool) -> Iterator[tuple[Contract, TileShape, bool]]:
+    """A contraction cut along its outputs (None: in the best way), each part with its tile, and whether the lanes of
+    this lie along pixels."""
+    rows, outputs, steps, lanes = _row_extent(call), call.w.shape[-1], _steps(call), target.lanes(call.x.dtype)
+    pixels = pixel_loop(call)
+    if cut is None:
+        cut = best_cut(rows, outputs, steps, lanes, target, exact)
+        found = pixel_tile(pixels.extent, outputs, steps, lanes, target) if pixels is not None else None
+        least = PIXEL_GAIN * cut_time(cut, rows, steps, lanes, target) / rows
+        if pixels is not None and found is not None and found[0] / pixels.extent < least:
+            yield call, found[1], True
+            return
     first = 0
     for part, tile in zip(cut, tile_shapes(cut, rows, steps, lanes, target), strict=True):
-        yield (call if len(cut) == 1 else _outputs(call, first, part.outputs)), tile
+        yield (call if len(cut) == 1 else _outputs(call, first, part.outputs)), tile, False
         first += part.outputs
+
+
+def pixel_loop(call: Contract) -> Loop | None:
+    """The longest loop over pixels along which vectors of x are contiguous, and those of the output, or else its
+    outputs; operands are x, the extras and the output. None if there is none, or an extra is not as simple."""
+    loops = [p for p in pixel_loops(call) if p.strides[0] == 1 and set(p.strides[1:-1]) <= {0, 1}]
+    found = max(loops, key=lambda p: p.extent, default=None)
+    if found is None or (found.strides[-1] != 1 and call.output.strides[-1] != 1):
+        return None
+    return found
 
 
 def _outputs(call: Contract, first: int, count: int) -> Contract:
@@ -159,14 +182,14 @@ def _reduced_order(call: Contract) -> tuple[int, ...]:
     return tuple(sorted(range(call.reduced), key=lambda d: (-abs(call.x.strides[first + d]), d)))
 
 
-def _pack_weights(call: Contract, order: tuple[int, ...], tile: TileShape, name: str) -> tuple[View, list[Call]]:
-    """The packed weights' view, and the calls that fill it."""
+def _pack_weights(call: Contract, order: tuple[int, ...], width: int, name: str) -> tuple[View, list[Call]]:
+    """The view of weights packed in panels of ``width`` outputs, and the calls that fill it."""
     w = _shared_groups(call.w, call.groups)
     w = w.transpose((*range(call.groups), *(call.groups + d for d in order), w.rank - 1))
     lead, outputs = w.shape[:-1], w.shape[-1]
-    whole, rest = divmod(outputs, tile.width)
+    whole, rest = divmod(outputs, width)
     panels = whole + (rest > 0)
-    shape = (*lead[: call.groups], panels, *lead[call.groups :], tile.width)
+    shape = (*lead[: call.groups], panels, *lead[call.groups :], width)
     out = View(Buffer(name, w.dtype, math.prod(shape), Role.TEMP), 0, shape, dense_strides(shape))
     copy = (arg(0, w.dtype),)
     calls: list[Call] = []
@@ -174,11 +197,11 @@ def _pack_weights(call: Contract, order: tuple[int, ...], tile: TileShape, name:
     if rest:
         last = out.slice(axis, whole, 1).squeeze(axis)
         filled = last.slice(last.rank - 1, 0, rest)
-        unused = last.slice(last.rank - 1, rest, tile.width - rest)
+        unused = last.slice(last.rank - 1, rest, width - rest)
         calls.append(Map((const(0, w.dtype),), (), (unused,)))
-        calls.append(Map(copy, (w.slice(w.rank - 1, whole * tile.width, rest),), (filled,)))
+        calls.append(Map(copy, (w.slice(w.rank - 1, whole * width, rest),), (filled,)))
     if whole:
-        source = w.slice(w.rank - 1, 0, whole * tile.width).split_dim(w.rank - 1, (whole, tile.width))
+        source = w.slice(w.rank - 1, 0, whole * width).split_dim(w.rank - 1, (whole, width))
         source = source.transpose((*range(axis), source.rank - 2, *range(axis, source.rank - 2), source.rank - 1))
         calls.append(Map(copy, (source,), (out.slice(axis, 0, whole),)))
     calls = [replace(c, origin=call.origin) for c in calls]

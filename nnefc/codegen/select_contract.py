@@ -6,8 +6,9 @@ import math
 
 from nnefc.codegen.choice import Choice, operands_of
 from nnefc.codegen.kernels.contract import ContractKernel
+from nnefc.codegen.kernels.pixels import PixelsKernel
 from nnefc.codegen.nest import Loop, collapsed, flattened, nest, places, unit_loop, volume, without
-from nnefc.codegen.pack import Panels, pixel_loops, reduced_loops, row_loop
+from nnefc.codegen.pack import Panels, pixel_loop, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import TileShape
 from nnefc.ir.expr import arg
@@ -39,7 +40,40 @@ def prefetching(panel: int, units: int, tiles: int, tile: TileShape) -> tuple[in
     return panel, units, tiles * share, share, min(math.ceil(tile.width / (units * tiles)), tile.lanes)
 
 
+def select_pixels(call: Panels) -> Choice:
+    """A contraction whose lanes lie along pixels."""
+    plain, tile = call.contract, call.tile
+    views = (call.x, call.w, *plain.extras, plain.output)
+    lane = pixel_loop(plain)
+    assert lane is not None
+    pixels = list(pixel_loops(plain))
+    pixels.remove(lane)
+    groups = collapsed(nest(plain.output.shape[: plain.groups], [v.strides[: plain.groups] for v in views]))
+    outer = (*groups, *(Loop(p.extent, (p.strides[0], 0, *p.strides[1:])) for p in pixels))
+    lane = Loop(lane.extent, (lane.strides[0], 0, *lane.strides[1:]))
+    row = Loop(tile.rows, (0, 1, *(v.strides[-1] for v in views[2:])))
+    reduced = reduced_loops(call) or (Loop(1, (0,)),)
+    inner, above = reduced[-1], reduced[:-1]
+    spec = PixelsKernel(
+        plain.post if plain.post is not None else arg(0, call.x.dtype),
+        operands_of(views, lane, row),
+        len(outer),
+        inner.strides[0] == 1,
+        tile.rows,
+        tile.cols,
+        tile.lanes,
+        tile.last,
+    )
+    geometry = (
+        *(lane.extent, volume(above), inner.extent, inner.strides[0]),
+        *(*row.strides, *lane.strides, *flattened(outer), *places(above)),
+    )
+    return Choice(spec, views, geometry, volume(outer))
+
+
 def select_contract(call: Panels, target: Target) -> Choice:
+    if call.pixel_lanes:
+        return select_pixels(call)
     plain, tile = call.contract, call.tile
     views = (call.x, call.w, *plain.extras, plain.output)
     count = len(views)

@@ -10,8 +10,8 @@ from llvmlite import ir
 from numba.core import types
 
 from nnefc.codegen.device import Instruction
-from nnefc.codegen.emit import emit_expr, to_register
-from nnefc.codegen.instructions import operation
+from nnefc.codegen.emit import emit_expr, to_memory, to_register
+from nnefc.codegen.instructions import operation, store_tile
 from nnefc.codegen.spec import Access
 from nnefc.codegen.tile import Accessor, Lattice, Offsets, index, load_i64
 from nnefc.ir.expr import Expr
@@ -22,18 +22,18 @@ _BITS = {DType.BOOL: DType.U8, DType.F16: DType.U16, DType.BF16: DType.U16}
 
 
 def transpose(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
-    """The transposed square of as many vectors as each has lanes: a power of two.
+    """Each square of as many lanes as there are vectors, a power of two, transposed; vectors are squares side by side.
 
     Step by step, one bit of the row number changes places with the same bit of the lane number (Eklundh, 1972)."""
-    count, bit = len(rows), 1
+    count, lanes, bit = len(rows), rows[0].type.count, 1
     rows = list(rows)
     while bit < count:
-        low = [lane if not lane & bit else count + (lane ^ bit) for lane in range(count)]
-        high = [lane | bit if not lane & bit else count + lane for lane in range(count)]
+        low = [lane if not lane & bit else lanes + (lane ^ bit) for lane in range(lanes)]
+        high = [lane | bit if not lane & bit else lanes + lane for lane in range(lanes)]
         for r in range(count):
             if not r & bit:
                 pair = rows[r], rows[r | bit]
-                rows[r], rows[r | bit] = (_shuffled(b, *pair, lanes) for lanes in (low, high))
+                rows[r], rows[r | bit] = (_shuffled(b, *pair, order) for order in (low, high))
         bit *= 2
     return rows
 
@@ -62,6 +62,38 @@ def map_transposed(lattice: Lattice, expr: Expr) -> Instruction:
             access.store(inputs, r, 0, emit_expr(b, expr, values, lattice.lanes, lattice.target))
 
     return operation("map_transposed", meaning, lambda p, offsets, g, count: types.void, emit)
+
+
+def store_turned(lattice: Lattice, expr: Expr, extras: Sequence[int], target_operand: int) -> Instruction:
+    """store_turned(results, p, offsets, g, count): what ``store_tile`` does, for an operand that moves by one element
+    from row to row: the tile is transposed, and a lane's rows are stored together. No tile is masked, and there are no
+    more rows than lanes."""
+    rows, lanes = lattice.rows, lattice.lanes
+    size = 1 << (rows - 1).bit_length()
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
+        results, p, offsets, g, count = args
+        access, dtype = lattice.emitter(b, p, offsets, g, count), lattice.operands[target_operand].dtype
+        tile = b.extract_value(results, 0)
+        pointer, start = b.extract_value(p, target_operand), b.extract_value(offsets, target_operand)
+        step = load_i64(b, g, index(lattice.lane_at + target_operand))
+        for c in range(lattice.cols):
+            values = []
+            for r in range(rows):
+                operands = [b.extract_value(tile, r * lattice.cols + c), *(access.load(k, r, c) for k in extras)]
+                values.append(to_memory(b, emit_expr(b, expr, operands, lanes, lattice.target), dtype, lattice.target))
+            unused = [ir.Constant(values[0].type, ir.Undefined)] * (size - rows)
+            turned = transpose(b, values + unused)
+            for lane in range(lanes):
+                piece = _shuffled(
+                    b, turned[lane % size], turned[lane % size], range(lane // size * size, lane // size * size + rows)
+                )
+                place = b.add(start, b.mul(step, index(c * lanes + lane)))
+                address = b.bitcast(b.gep(pointer, [place], inbounds=True), piece.type.as_pointer())
+                b.store(piece, address, align=dtype.size)
+
+    plain = store_tile(lattice, expr, extras, target_operand)
+    return operation("store_turned", plain.meaning, lambda results, p, offsets, g, count: types.void, emit)
 
 
 def _columns(b: ir.IRBuilder, access: Accessor, lattice: Lattice, g: ir.Value, count: ir.Value) -> list[ir.Value]:

@@ -15,6 +15,8 @@ MOST_ROWS = 14
 """Rows of a register tile, at most."""
 SPLIT_GAIN = 0.03
 """The part of the time that a second launch must save."""
+PIXEL_GAIN = 0.8
+"""The part of the time of lanes along outputs below which lanes lie along pixels."""
 LATENCY = 4.0
 """Cycles from a multiply-add to one that adds to its result."""
 FIRST_LEVEL = 16 << 10
@@ -149,3 +151,24 @@ def tile_shapes(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> 
     """The register tile for each part of a cut."""
     heights = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target)[1] for p in cut)
     return tuple(TileShape(h, p.cols, p.lanes, p.last) for h, p in zip(heights, cut, strict=True))
+
+
+def pixel_tile(pixels: int, outputs: int, steps: int, lanes: int, target: Target) -> tuple[float, TileShape] | None:
+    """The best tile whose lanes lie along ``pixels`` neighbours and whose rows are all ``outputs``, with its time as
+    :func:`cut_time` counts; None if none is full or fits the registers. Every vector stored counts 4, as it may have to
+    be turned; pixels of the last tile may overlap."""
+    rate = 1 if target.vector_bytes == 64 else 2
+    half = lanes // 2 if target.vector_bytes == 64 else 0
+    shapes = [(cols, lanes, last) for cols in range(1, MOST_COLS) for last in sorted({0, half})]
+    found: list[tuple[float, int, TileShape]] = []
+    for cols, size, last in [*shapes, *([(1, half, 0)] if half else [])]:
+        tile, count = TileShape(outputs, cols, size, last), cols + (last > 0)
+        if tile.width > pixels or outputs > size or outputs * count + count + 2 > target.vector_registers:
+            continue
+        step = max(outputs * tile.width / lanes / rate, (outputs + count) / 2, LATENCY)
+        time = (steps * step + 4 * outputs * count) * math.ceil(pixels / tile.width)
+        found.append((time, -tile.width, tile))
+    if not found:
+        return None
+    time, _, tile = min(found, key=lambda f: f[:2])
+    return time, tile

@@ -200,6 +200,29 @@ class Drawer:
         out = self.view((*g, *p, outputs), f)
         return Contract(x, w, post, extras, out, len(g), len(r))
 
+    def few(self) -> Call:
+        """A convolution of planes with few outputs, which lie together or in planes."""
+        f = self.pick(DType.F32, DType.F32, DType.F64)
+        channels, high, wide = (int(self.pick(*choices)) for choices in ((1, 3), (1, 3, 5), (1, 3, 5)))
+        rows, pixels, outputs = (
+            int(self.pick(1, 2, 5)),
+            int(self.pick(8, 9, 16, 17, 24, 33, 50)),
+            int(self.rng.integers(1, 9)),
+        )
+        line, plane = pixels + wide + 1, (pixels + wide + 1) * (rows + high)
+        x = self.view((channels * plane + 3,), f, dense=True)
+        windows = (plane, line, 1)
+        x = View(x.buffer, 2, (rows, pixels, channels, high, wide), (line, 1, *windows))
+        w = self.view((channels, high, wide, outputs), f)
+        post, extras = None, ()
+        if self.rng.random() < 0.7:
+            post = call("max", call("add", arg(0, f), arg(1, f)), const(0, f))
+            bias = self.view((outputs,), f, dense=True)
+            extras = (View(bias.buffer, bias.offset, (rows, pixels, outputs), (0, 0, 1)),)
+        out = self.view((rows * pixels * outputs + 5,), f, dense=True)
+        strides = (pixels * outputs, outputs, 1) if self.rng.random() < 0.6 else (pixels, 1, rows * pixels)
+        return Contract(x, w, post, extras, View(out.buffer, 3, (rows, pixels, outputs), strides), 0, 3)
+
     def half(self) -> Call:
         """The first four families on half precision: in memory only, computed in F32."""
         f = self.pick(DType.F16, DType.BF16)
@@ -311,7 +334,7 @@ class Drawer:
 
 
 FAMILIES = (
-    *("map", "turn", "reduce", "window", "slide", "row", "contract", "half", "gather", "pick_rows", "box"),
+    *("map", "turn", "reduce", "window", "slide", "row", "contract", "few", "half", "gather", "pick_rows", "box"),
     *("scatter", "scan", "sort", "suppress"),
 )
 

@@ -8,7 +8,7 @@ import pytest
 
 from nnefc.codegen.select_contract import prefetching
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import TileShape, best_cut, cut_time, cuts, tile_shapes
+from nnefc.codegen.tiles import PIXEL_GAIN, TileShape, best_cut, cut_time, cuts, pixel_tile, tile_shapes
 from nnefc.ir.types import DType
 
 AVX512 = "x86_64-unknown-linux-gnu:x86-64-v4"
@@ -90,3 +90,14 @@ def test_exact_cuts_fill_nothing_up(text: str) -> None:
             assert all(p.outputs == p.panels * (p.cols * p.lanes + p.last) for p in cut)
         best = best_cut(49, outputs, 64, lanes, target, True)
         assert cut_time(best, 49, 64, lanes, target) < float("inf")
+
+
+def test_lanes_lie_along_pixels_where_outputs_are_few() -> None:
+    """Four outputs of 25 products each: 24 pixels are a vector and a half; 40 outputs fill vectors themselves."""
+    target = Target.parse(AVX512)
+    found = pixel_tile(24, 4, 25, 16, target)
+    assert found is not None and found[1] == TileShape(4, 1, 16, 8)
+    plain = best_cut(24, 4, 25, 16, target)
+    assert found[0] < PIXEL_GAIN * cut_time(plain, 24, 25, 16, target)
+    assert pixel_tile(24, 40, 25, 16, target) is None
+    assert pixel_tile(7, 4, 25, 16, target) is None

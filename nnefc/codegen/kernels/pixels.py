@@ -1,0 +1,124 @@
+"""Contractions with few outputs: lanes lie along neighbouring pixels, and weights are broadcast.
+
+The weights are packed as (groups, reduced..., outputs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from nnefc.codegen.spec import Access, KernelSpec, Operand
+from nnefc.codegen.target import Target
+from nnefc.ir.expr import Expr
+from nnefc.ir.types import DType
+
+
+@dataclass(frozen=True)
+class PixelsKernel(KernelSpec):
+    """``operands`` are x, the weights, the extras and the output, as they lie along pixels; their rows are outputs.
+
+    A unit is one index of the ``outer`` loops. In it, tiles of all ``rows`` outputs by ``cols`` vectors of ``lanes``
+    pixels and, if not 0, one of ``last``; the last tile overlaps the one before. There must be pixels for one. x is
+    contiguous along pixels; its step in the innermost reduced dimension is ``unit`` or in the geometry, which has a
+    table of x's places in the others. An output that is not contiguous along pixels is so along outputs.
+
+    Geometry: pixels, outer reduced extent in all, inner reduced extent, x's step in it; strides per operand along
+    outputs and pixels; per outer loop its extent and strides; where x starts at each index of the outer reduced loops.
+    """
+
+    family: ClassVar[str] = "pixels"
+    final: Expr
+    operands: tuple[Operand, ...]
+    outer: int
+    unit: bool
+    rows: int
+    cols: int
+    lanes: int
+    last: int
+
+    def pointers(self) -> tuple[DType, ...]:
+        return tuple(o.dtype for o in self.operands)
+
+    def build(self, target: Target) -> Callable[..., Any]:
+        from nnefc.codegen import instructions as i
+
+        count, width = len(self.operands), self.cols * self.lanes + self.last
+        _, lane_at, outer_at, _ = _layout(self)
+        geometry, advance = i.geometry, i.advance(count)
+        start, move = i.zeros(count), i.unit_offsets(count, self.outer)
+        product, store = _product(self, target), _store(self, target)
+
+        def kernel(p: Any, g: Any, begin: int, end: int) -> None:
+            pixels = geometry(g, 0)
+            for unit in range(begin, end):
+                place = move(start(), g, outer_at, unit)
+                for k in range(0, pixels, width):
+                    offsets = advance(place, g, lane_at, min(k, pixels - width))
+                    store(product(p, offsets, g), p, offsets, g, width)
+
+        return kernel
+
+
+def _layout(spec: PixelsKernel) -> tuple[int, int, int, int]:
+    """Geometry positions: strides along outputs and pixels, outer loops, where x starts."""
+    count = len(spec.operands)
+    outer = 4 + 2 * count
+    return 4, 4 + count, outer, outer + spec.outer * (count + 1)
+
+
+def _product(spec: PixelsKernel, target: Target) -> Any:
+    """The sums of a tile: those of the whole vectors and, if there is one, those of the last."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen.device import device
+    from nnefc.codegen.tile import Tile
+
+    dtype, rows = spec.operands[0].dtype, spec.rows
+    whole, narrow = Tile(dtype, rows, spec.cols, spec.lanes), Tile(dtype, rows, 1, spec.last)
+    tiles = (whole, narrow) if spec.last else (whole,)
+    zero, outer, geometry = i.zero_tiles(tiles), i.outer(tiles, target), i.geometry
+    unit_step, starts_at = spec.unit, _layout(spec)[3]
+
+    @device
+    def product(p: Any, offsets: Any, g: Any) -> Any:
+        sums = zero()
+        w, inner = offsets[1], geometry(g, 2)
+        for a in range(geometry(g, 1)):
+            x = offsets[0] + geometry(g, starts_at + a)
+            for _ in range(inner):
+                sums = outer(sums, p[1], w, 1, p[0], x)
+                x += 1 if unit_step else geometry(g, 3)
+                w += rows
+        return sums
+
+    return product
+
+
+def _store(spec: PixelsKernel, target: Target) -> Any:
+    """Stores what a product returns."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen import shuffles
+    from nnefc.codegen.device import device
+    from nnefc.codegen.tile import Lattice
+
+    count, whole = len(spec.operands), spec.cols * spec.lanes
+    row_at, lane_at, _, _ = _layout(spec)
+    advance = i.advance(count)
+    make = i.store_tile if spec.operands[-1].access is Access.UNIT else shuffles.store_turned
+
+    def storing(cols: int, lanes: int) -> Any:
+        lattice = Lattice(target, spec.operands, spec.rows, cols, lanes, row_at, lane_at, False)
+        return make(lattice, spec.final, range(2, count - 1), count - 1)
+
+    put = storing(spec.cols, spec.lanes)
+    if not spec.last:
+        return put
+    put_last = storing(1, spec.last)
+
+    @device
+    def put_both(found: Any, p: Any, offsets: Any, g: Any, valid: int) -> None:
+        put((found[0],), p, offsets, g, valid)
+        put_last((found[1],), p, advance(offsets, g, lane_at, whole), g, valid)
+
+    return put_both
