@@ -15,7 +15,7 @@ from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
 from nnefc.codegen.storage import Storage, aligned_size, share_constants
 from nnefc.codegen.target import Target
-from nnefc.codegen.winograd import use_winograd
+from nnefc.codegen.winograd import common_sizes, use_winograd
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
 from nnefc.ir.graph import Origin
@@ -63,11 +63,12 @@ def prepare(program: Program, target: Target, *, small: bool = False) -> Program
 
 def _prepared(programs: list[Program], target: Target, small: bool) -> Iterator[Program]:
     """Each Program as :func:`prepare` gives it; the list is emptied."""
-    shared = [p if small else use_winograd(p, target) for p in share_constants(tuple(programs))]
+    shared = list(share_constants(programs))
     programs.clear()
+    sizes = {} if small else common_sizes(shared, target)
     cuts = common_cuts(shared, target, small)
     while shared:
-        yield fold(pack(shared.pop(0), target, cuts, small))
+        yield fold(pack(use_winograd(shared.pop(0), target, sizes), target, cuts, small))
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -187,13 +188,16 @@ def estimated_cycles(c: Convolution, m: int | None, lanes: int) -> float:
     return max(work, stream) + min(work, stream) / 4
 
 
-def choose_tile_size(c: Convolution, lanes: int) -> int | None:
-    """The size of image tiles that takes the least time, or None where the direct convolution is as good."""
-    sizes = [m for m in POINTS if min(c.height, c.width) >= m]
-    best = min(sizes, key=lambda m: estimated_cycles(c, m, lanes), default=None)
-    if best is None or estimated_cycles(c, best, lanes) > GAIN * estimated_cycles(c, None, lanes):
-        return None
-    return best
+def choose_tile_size(uses: Sequence[Convolution], lanes: int) -> int | None:
+    """The size of image tiles that suits convolutions of the same weights best: that of the least sum of times, each
+    relative to the direct one. None where direct convolutions are as good, or one of the maps is too small."""
+    sizes = [m for m in POINTS if all(min(c.height, c.width) >= m for c in uses)]
+
+    def relative(m: int) -> float:
+        return sum(estimated_cycles(c, m, lanes) / estimated_cycles(c, None, lanes) for c in uses) / len(uses)
+
+    best = min(sizes, key=relative, default=None)
+    return best if best is not None and relative(best) <= GAIN else None
 
 
 COLUMNS = 2
@@ -212,12 +216,9 @@ UNITS = 16
 """Work units, at most."""
 
 
-def choose_blocking(c: Convolution, target: Target) -> Blocking | None:
-    """How a convolution is done by image tiles, or None where it had better be done directly."""
+def choose_blocking(c: Convolution, m: int, target: Target) -> Blocking:
+    """How a convolution is done by image tiles of ``m x m``."""
     lanes = target.lanes(DType.F32)
-    m = choose_tile_size(c, lanes)
-    if m is None:
-        return None
     columns = min(COLUMNS, math.ceil(c.outputs / lanes))
     cut = (Panelling(c.outputs, columns, lanes),)
     rows = max(tile_shapes(cut, r, c.channels, lanes, target)[0].rows for r in range(1, BLOCK + 1))
@@ -233,32 +234,49 @@ def choose_blocking(c: Convolution, target: Target) -> Blocking | None:
 
 # ---- the pass
 
+WeightsKey = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, int]]
+"""Weights as convolutions see them: the identity of their array, the view of it, the dimensions that are taps."""
 
-def use_winograd(program: Program, target: Target) -> Program:
-    """Every Contract for which :func:`choose_blocking` finds a way becomes a Winograd call: F32 convolutions of 3 x 3
-    with a step of 1, whose weights are constant. The transformed weights become constants too.
 
-    The same object if there is none."""
+def common_sizes(programs: Sequence[Program], target: Target) -> dict[WeightsKey, int]:
+    """The sizes of image tiles by the weights that are transformed for them, for all convolutions that share these."""
+    uses: dict[WeightsKey, dict[Convolution, None]] = {}
+    for program in programs:
+        for call in program.calls:
+            found = _eligible(call, program)
+            if found is not None:
+                contract, axes, key = found
+                uses.setdefault(key, {})[Convolution.of(contract, axes)] = None
+    sizes = {key: choose_tile_size(tuple(each), target.lanes(DType.F32)) for key, each in uses.items()}
+    return {key: m for key, m in sizes.items() if m is not None}
+
+
+def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, int] | None = None) -> Program:
+    """Every Contract for whose weights there is a size of image tiles becomes a Winograd call: F32 convolutions of
+    3 x 3 with a step of 1, whose weights are constant. The transformed weights become constants too.
+
+    ``sizes`` are the :func:`common_sizes` of this and other Programs (default: of this one). The same object if there
+    is nothing to do."""
+    sizes = common_sizes([program], target) if sizes is None else sizes
     calls: list[Call] = []
     constants = dict(program.constants)
-    shared: dict[tuple[View, tuple[int, int], int, int], View] = {}
+    transformed: dict[WeightsKey, View] = {}
     taken = set(program.buffers())
     for call in program.calls:
-        found = _blocked(call, target)
-        if not isinstance(call, Contract) or found is None:
+        found = _eligible(call, program)
+        if found is None or found[2] not in sizes:
             calls.append(call)
             continue
-        axes, blocking = found
-        taps = axes.taps[0] - (call.x.rank - call.reduced), axes.taps[1] - (call.x.rank - call.reduced)
-        key = (call.w, taps, blocking.m, blocking.tile.width)
-        if key not in shared:
-            weights = transformed_weights(array(call.w, constants)[(0,) * call.groups], taps, blocking)
-            shared[key] = _dense("winograd", weights.shape, Role.CONST, taken)
-            constants[shared[key].buffer.name] = weights.reshape(-1)
-        size = Scratch.of(call.x.shape[axes.channels], blocking).size * blocking.units
+        contract, axes, key = found
+        blocking = choose_blocking(Convolution.of(contract, axes), sizes[key], target)
+        if key not in transformed:
+            weights = transformed_weights(array(contract.w, constants)[(0,) * contract.groups], key[-1], blocking)
+            transformed[key] = _dense("winograd", weights.shape, Role.CONST, taken)
+            constants[transformed[key].buffer.name] = weights.reshape(-1)
+        size = Scratch.of(contract.x.shape[axes.channels], blocking).size * blocking.units
         scratch = _dense("tiles", (size,), Role.TEMP, taken)
-        calls.append(Winograd(shared[key], scratch, call, axes, blocking, origin=call.origin))
-    return prune(program.replace(calls=tuple(calls), constants=constants)) if shared else program
+        calls.append(Winograd(transformed[key], scratch, contract, axes, blocking, origin=call.origin))
+    return prune(program.replace(calls=tuple(calls), constants=constants)) if transformed else program
 
 
 def _dense(kind: str, shape: tuple[int, ...], role: Role, taken: set[str]) -> View:
@@ -268,15 +286,18 @@ def _dense(kind: str, shape: tuple[int, ...], role: Role, taken: set[str]) -> Vi
     return View(Buffer(name, DType.F32, math.prod(shape), role), 0, shape, dense_strides(shape))
 
 
-def _blocked(call: Call, target: Target) -> tuple[Axes, Blocking] | None:
-    """How a call is done by image tiles, or None."""
+def _eligible(call: Call, program: Program) -> tuple[Contract, Axes, WeightsKey] | None:
+    """A convolution that image tiles can do, and its weights; else None."""
     if not isinstance(call, Contract) or not call.x.dtype is call.w.dtype is DType.F32:
         return None
     if call.w.buffer.role is not Role.CONST or call.x.buffer.role is Role.CONST:
         return None
     axes = convolution_axes(call)
-    blocking = choose_blocking(Convolution.of(call, axes), target) if axes is not None else None
-    return (axes, blocking) if axes is not None and blocking is not None else None
+    if axes is None:
+        return None
+    w, first = call.w, call.x.rank - call.reduced
+    taps = axes.taps[0] - first, axes.taps[1] - first
+    return call, axes, (id(program.constants[w.buffer.name]), w.offset, w.shape, w.strides, taps)
 
 
 def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking) -> np.ndarray:

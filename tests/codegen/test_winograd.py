@@ -17,7 +17,15 @@ from nnefc.codegen.pack import Panels
 from nnefc.codegen.schedule import plan, prepare
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.target import Target
-from nnefc.codegen.winograd import Convolution, Winograd, choose_tile_size, convolution_axes, matrices, use_winograd
+from nnefc.codegen.winograd import (
+    Convolution,
+    Winograd,
+    choose_tile_size,
+    common_sizes,
+    convolution_axes,
+    matrices,
+    use_winograd,
+)
 from nnefc.codegen.workers import compile_kernels
 from nnefc.formats.nnef.tensor import tensor_of, write_tensor
 from nnefc.ir.expr import arg, call, const
@@ -166,7 +174,24 @@ def test_a_convolution_is_known_by_its_strides() -> None:
     ],
 )
 def test_the_rule(images: int, height: int, width: int, channels: int, outputs: int, m: int | None) -> None:
-    assert choose_tile_size(Convolution(images, height, width, channels, outputs), 16) == m
+    assert choose_tile_size([Convolution(images, height, width, channels, outputs)], 16) == m
+
+
+def test_the_rule_for_several_uses_of_weights() -> None:
+    small, large, tiny = (Convolution(1, n, n, 512, 512) for n in (7, 14, 1))
+    assert choose_tile_size([small, large], 16) == choose_tile_size([large, small], 16) in (2, 4)
+    assert choose_tile_size([small, small], 16) == 2 and choose_tile_size([large, large], 16) == 4
+    assert choose_tile_size([large, tiny], 16) is None  # a map that is smaller than any tile
+
+
+def test_entries_share_transformed_weights() -> None:
+    programs = [program_of(*drawn((1, n, n, 32, 48))) for n in (8, 13, 40)]
+    programs = [p.replace(constants=programs[0].constants) for p in programs]
+    sizes = common_sizes(programs, HOST)
+    made = [use_winograd(p, HOST, sizes) for p in programs]
+    assert len(sizes) == 1 and all(isinstance(p.calls[0], Winograd) for p in made)
+    weights = [p.constants["winograd.1"] for p in made]
+    assert all(np.array_equal(weights[0], other) for other in weights[1:])
 
 
 def test_only_f32_with_constant_weights() -> None:
