@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from heapq import heappop, heappush
 
 import numpy as np
 
+from nnefc.codegen.arena import place_temporaries
 from nnefc.codegen.cost import expected_seconds
 from nnefc.codegen.pack import common_cuts, pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
-from nnefc.codegen.storage import Storage, aligned_size, share_constants
+from nnefc.codegen.storage import Storage, share_constants
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import common_sizes, use_winograd
 from nnefc.errors import UnsupportedError
@@ -21,7 +21,7 @@ from nnefc.ir.build import MAX_MEMORY
 from nnefc.ir.graph import Origin
 from nnefc.ir.program import Call, Program
 from nnefc.ir.types import DType
-from nnefc.ir.view import Buffer, Role, View
+from nnefc.ir.view import Role, View
 from nnefc.passes.fold import fold
 
 SERIAL_SECONDS = 1.5e-6
@@ -29,8 +29,6 @@ SERIAL_SECONDS = 1.5e-6
 PARALLEL_SECONDS = 20e-6
 """A whole network that is expected to take less runs on one thread."""
 
-MANY_BUFFERS = 2048
-"""Beyond so many temporaries, placing them takes time in proportion rather than to the square."""
 MAX_WORK = 1 << 50
 """Elements that the kernels of a Program may touch in one call."""
 
@@ -169,78 +167,6 @@ def _check_memory(program: Program, own: int) -> None:
     message = f"the network needs {total} bytes of memory, {largest.bytes} of them for {largest.name!r}"
     origin = writers[largest.name].origin if largest.name in writers else Origin()
     raise UnsupportedError(f"{message}; at most {MAX_MEMORY} are supported").at(origin.location)
-
-
-def place_temporaries(program: Program) -> tuple[dict[str, int], int]:
-    """Byte offsets of the TEMP buffers in the arena, and its size.
-
-    A buffer lives from its first write to its last use. Larger ones are placed first, each at the lowest offset that no
-    buffer alive at the same time takes (greedy by size; Pisarchyk and Lee, 2020). Of more than MANY_BUFFERS, each is
-    placed in order of time instead, in the smallest gap that it fits."""
-    first: dict[str, int] = {}
-    last: dict[str, int] = {}
-    buffers: dict[str, Buffer] = {}
-    for n, call in enumerate(program.calls):
-        for v in call.reads() + call.writes():
-            if v.buffer.role is Role.TEMP:
-                buffers[v.buffer.name] = v.buffer
-                first.setdefault(v.buffer.name, n)
-                last[v.buffer.name] = n
-    if len(buffers) > MANY_BUFFERS:
-        return _placed_in_time([(first[b.name], last[b.name], b) for b in buffers.values()])
-    placed: list[tuple[int, int, int, int]] = []
-    offsets: dict[str, int] = {}
-    for b in sorted(buffers.values(), key=lambda b: (-b.bytes, first[b.name])):
-        size, offset = aligned_size(b.bytes), 0
-        for start, end, low, high in placed:
-            if start >= offset + size:
-                break
-            if low <= last[b.name] and first[b.name] <= high and offset < end:
-                offset = end
-        offsets[b.name] = offset
-        insort(placed, (offset, offset + size, first[b.name], last[b.name]))
-    return offsets, max((end for _, end, _, _ in placed), default=0)
-
-
-def _placed_in_time(lives: list[tuple[int, int, Buffer]]) -> tuple[dict[str, int], int]:
-    """Offsets of buffers that live from one call to another, and the size of the whole."""
-    offsets: dict[str, int] = {}
-    gaps: list[tuple[int, int]] = []  # (size, start), sorted
-    starts: dict[int, int] = {}  # of gaps: start -> end
-    ends: dict[int, int] = {}  # end -> start
-    alive: list[tuple[int, int, int]] = []  # a heap of (last use, start, end)
-    total = 0
-    for begin, final, b in sorted(lives, key=lambda life: life[:2]):
-        while alive and alive[0][0] < begin:
-            _, start, end = heappop(alive)
-            if start in ends:
-                start = _take_gap(gaps, starts, ends, ends[start])[0]
-            if end in starts:
-                end = _take_gap(gaps, starts, ends, end)[1]
-            _add_gap(gaps, starts, ends, start, end)
-        size = aligned_size(b.bytes)
-        k = bisect_left(gaps, (size, -1))
-        if k < len(gaps):
-            start, end = _take_gap(gaps, starts, ends, gaps[k][1])
-            if end > start + size:
-                _add_gap(gaps, starts, ends, start + size, end)
-        else:
-            start, total = total, total + size
-        offsets[b.name] = start
-        heappush(alive, (final, start, start + size))
-    return offsets, total
-
-
-def _add_gap(gaps: list[tuple[int, int]], starts: dict[int, int], ends: dict[int, int], start: int, end: int) -> None:
-    insort(gaps, (end - start, start))
-    starts[start], ends[end] = end, start
-
-
-def _take_gap(gaps: list[tuple[int, int]], starts: dict[int, int], ends: dict[int, int], start: int) -> tuple[int, int]:
-    """Remove the gap at ``start``; where it began and ended."""
-    end = starts.pop(start)
-    del ends[end], gaps[bisect_left(gaps, (end - start, start))]
-    return start, end
 
 
 class _Ranges:

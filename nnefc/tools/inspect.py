@@ -13,9 +13,7 @@ from nnefc.api import Path as PathLike
 from nnefc.api import Shapes, load
 from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.ir.graph import Graph, Tensor, Value
-from nnefc.ir.program import Program
 from nnefc.ir.types import DType
-from nnefc.ir.view import Buffer, Role
 
 SOURCES = ("external", "variable", "constant")
 """Operations that compute nothing."""
@@ -103,8 +101,9 @@ def _cost(graph: Graph, notes: list[str]) -> dict[str, Any]:
     """``macs`` and ``activations``; None with a note where the model cannot be compiled."""
     total = sum(v.type.volume * v.type.dtype.size for v in _computed(graph))
     try:
+        from nnefc.codegen.arena import live_bytes, place_temporaries
         from nnefc.codegen.cost import program_multiply_adds
-        from nnefc.codegen.schedule import place_temporaries, prepare
+        from nnefc.codegen.schedule import prepare
         from nnefc.codegen.target import Target
         from nnefc.passes import pipeline
 
@@ -132,23 +131,3 @@ def _with_values(graph: Graph) -> Graph:
 def _item(value: Value) -> tuple[str, int]:
     dtype = value.type.dtype
     return {"f": "float", "i": "int", "u": "uint", "b": "bool"}[dtype.kind], 1 if dtype is DType.BOOL else dtype.bits
-
-
-def live_bytes(program: Program) -> int:
-    """The most bytes of temporary buffers that are alive at the same time."""
-    first: dict[str, int] = {}
-    last: dict[str, tuple[int, Buffer]] = {}
-    for n, call in enumerate(program.calls):
-        for view in call.reads() + call.writes():
-            if view.buffer.role is Role.TEMP:
-                first.setdefault(view.buffer.name, n)
-                last[view.buffer.name] = (n, view.buffer)
-    change: Counter[int] = Counter()
-    for name, (end, buffer) in last.items():
-        change[first[name]] += buffer.bytes
-        change[end + 1] -= buffer.bytes
-    alive = most = 0
-    for n in sorted(change):
-        alive += change[n]
-        most = max(most, alive)
-    return most

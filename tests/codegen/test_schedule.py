@@ -1,4 +1,4 @@
-"""Placing temporaries and finding hazards, held to what they mean, on drawn programs."""
+"""Finding hazards, dividing work, limits: held to what they mean, on drawn programs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import pytest
 from nnefc.codegen import schedule
 from nnefc.codegen.select_contract import tiles_per_unit
 from nnefc.codegen.spec import Launch, Space
-from nnefc.codegen.storage import ALIGNMENT
 from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.expr import arg, call
 from nnefc.ir.program import Program
 from nnefc.ir.types import DType
-from nnefc.ir.view import Role, View
+from nnefc.ir.view import View
 
 F = DType.F32
 EXP = call("exp", arg(0, F))
@@ -38,33 +37,6 @@ def drawn_program(rng: random.Random, count: int) -> Program:
                 views[-1] = b.map(EXP, [views[-1].broadcast_to((*source.shape, shape[0]))])
     b.output("y", views[-1])
     return b.finish()
-
-
-def lives(program: Program) -> dict[str, tuple[int, int, int]]:
-    """Of each temporary: its first and last call, and its bytes."""
-    found: dict[str, tuple[int, int, int]] = {}
-    for n, c in enumerate(program.calls):
-        for v in c.reads() + c.writes():
-            if v.buffer.role is Role.TEMP:
-                first = found.get(v.buffer.name, (n, n, 0))[0]
-                found[v.buffer.name] = (first, n, v.buffer.bytes)
-    return found
-
-
-@pytest.mark.parametrize("many", [0, 10_000])
-@pytest.mark.parametrize("seed", range(6))
-def test_buffers_alive_at_once_do_not_overlap(seed: int, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "MANY_BUFFERS", many)
-    program = drawn_program(random.Random(seed), 120)
-    offsets, size = schedule.place_temporaries(program)
-    found = lives(program)
-    assert offsets.keys() == found.keys()
-    for name, (first, last, count) in found.items():
-        assert offsets[name] % ALIGNMENT == 0 and offsets[name] + count <= size
-        for other, (begin, end, width) in found.items():
-            if other != name and first <= end and begin <= last:
-                assert offsets[name] + count <= offsets[other] or offsets[other] + width <= offsets[name]
-    assert size <= sum(-(-count // 64) * 64 for _, _, count in found.values())
 
 
 @pytest.mark.parametrize("seed", range(20))
