@@ -15,7 +15,9 @@ from nnefc.ir.graph import Graph
 
 if TYPE_CHECKING:
     from nnefc.codegen.artefact import Artefact
-    from nnefc.ir.program import Port
+    from nnefc.codegen.target import Target
+    from nnefc.codegen.ways import Ways
+    from nnefc.ir.program import Port, Program
     from nnefc.ir.types import TensorType
 
 OPTIMIZE = ("speed", "size")
@@ -132,6 +134,7 @@ def compile(
     target: str = "host",
     taps: Sequence[str] = (),
     fast_math: bool = False,
+    tune: bool = False,
     optimize: str = "speed",
 ) -> Model:
     """Compile a network to machine code.
@@ -141,7 +144,9 @@ def compile(
     available). ``target`` is ``"host"`` or ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that
     become outputs too, after the network's own. ``optimize`` is ``"speed"`` or ``"size"``: weights then take no more
     room than the network's own: no convolution is done by Winograd's algorithm, no panel is filled up. With
-    ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp.
+    ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp. With ``tune``
+    several ways to do convolutions and matrix products are timed on this machine, with ``threads`` threads, and what
+    was found is kept for the next time: without it the result depends on the model and the target alone.
 
     Several sets of shapes, as a list, give a model with several entries over the same weights and variables; a call
     takes the one that its inputs' shapes are of. So do several Graphs: one network, read with several sets of shapes.
@@ -153,6 +158,7 @@ def compile(
     from nnefc.codegen.artefact import assemble, load_artefact
     from nnefc.codegen.schedule import plan_entries
     from nnefc.codegen.target import Target
+    from nnefc.codegen.ways import RULES
     from nnefc.codegen.workers import compile_kernels
     from nnefc.passes import pipeline
     from nnefc.progress import bar
@@ -163,7 +169,9 @@ def compile(
     programs = [pipeline.run(graph, taps) for graph in _graphs(model, shapes, constants)]
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
     name = programs[0].name
-    plans = plan_entries(programs, cpu, small=optimize == "size")
+    small = optimize == "size"
+    ways = _tuned(programs, cpu, small, threads) if tune else RULES
+    plans = plan_entries(programs, cpu, small=small, ways=ways)
     with bar("compiling kernels") as report:
         specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
         kernels = compile_kernels(tuple(specs), cpu, progress=report)
@@ -177,6 +185,14 @@ def compile(
     assert isinstance(made, Model)
     made._artefact = artefact
     return made
+
+
+def _tuned(programs: Sequence[Program], target: Target, small: bool, threads: int | None) -> Ways:
+    from nnefc.codegen.tune import tune
+    from nnefc.progress import bar
+
+    with bar("trying ways") as report:
+        return tune(programs, target, small=small, threads=threads, progress=report)
 
 
 def _graphs(

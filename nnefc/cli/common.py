@@ -115,11 +115,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fast-math", action="store_true", help="approximate exp, sigmoid, tanh and erf of f32 (about 13 bits)"
     )
+    command.add_argument(
+        "--tune", action="store_true", help="time several ways to do convolutions here, and keep what was found"
+    )
 
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The options of :func:`add_options` that ``nnefc.compile`` takes, those that are not the default."""
-    given = {"optimize": args.optimize, "fast_math": args.fast_math}
+    given = {"optimize": args.optimize, "fast_math": args.fast_math, "tune": args.tune}
     return {name: value for name, value in given.items() if value not in (False, OPTIMIZE[0])}
 
 

@@ -41,7 +41,7 @@ def symbol(spec: KernelSpec, target: Target) -> str:
 
 def key(spec: KernelSpec, target: Target) -> str:
     """The name of a kernel's entry: a hash of the spec, the target, the sources and the versions that make it."""
-    parts = [_identity(spec, target), _versions(), sources()]
+    parts = [_identity(spec, target), versions(), sources()]
     source = inspect.getsourcefile(type(spec))
     if source is not None and not Path(source).resolve().is_relative_to(_PACKAGE / "codegen"):
         parts.append(_digest(Path(source)))
@@ -53,7 +53,8 @@ def _identity(spec: KernelSpec, target: Target) -> str:
 
 
 @functools.cache
-def _versions() -> str:
+def versions() -> str:
+    """The versions of what makes kernels."""
     packages = [f"{name} {importlib.metadata.version(name)}" for name in ("numba", "llvmlite")]
     return ", ".join([f"format {FORMAT}", f"python {platform.python_version()}", *packages])
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered, volume
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import PIXEL_GAIN, Cut, TileShape, best_cut, cut_time, cuts, pixel_tile, tile_shapes
+from nnefc.codegen.tiles import PIXEL_GAIN, Cut, TileShape, cut_time, cuts, pixel_tile, ranked_cuts, tile_shapes
+from nnefc.codegen.ways import RULES, Ways, way_of
 from nnefc.ir.expr import arg, const
 from nnefc.ir.program import Call, Contract, Map, Program
 from nnefc.ir.view import Buffer, Role, View, dense_strides
@@ -100,13 +101,17 @@ def _steps(call: Contract) -> int:
 
 
 def pack(
-    program: Program, target: Target, shared: Mapping[WeightsKey, Cut] | None = None, exact: bool = False
+    program: Program,
+    target: Target,
+    shared: Mapping[WeightsKey, Cut] | None = None,
+    exact: bool = False,
+    ways: Ways = RULES,
 ) -> Program:
     """Every Contract becomes Panels, one for each part of the cut of its outputs; copies that pack the weights precede
     them (folded later if they are constant).
 
     ``shared`` are the :func:`common_cuts` of this and other Programs (default: of this one). With ``exact`` no panel
-    is filled up with zeros.
+    is filled up with zeros. ``ways`` override the choice of cuts that are not shared.
     """
     shared = common_cuts([program], target, exact) if shared is None else shared
     calls: list[Call] = []
@@ -119,7 +124,7 @@ def pack(
             continue
         order, known = _reduced_order(call), _weights_key(call, program)
         common = shared.get(known) if known is not None else None
-        for part, tile, pixel_lanes in _parts(call, common, target, exact):
+        for part, tile, pixel_lanes in _parts(call, common, target, exact, ways):
             width = part.w.shape[-1] if pixel_lanes else tile.width
             key = (part.w, order, width)
             if key not in packed or part.w.buffer.name in written:
@@ -131,14 +136,17 @@ def pack(
     return program.replace(calls=tuple(calls))
 
 
-def _parts(call: Contract, cut: Cut | None, target: Target, exact: bool) -> Iterator[tuple[Contract, TileShape, bool]]:
+def _parts(
+    call: Contract, cut: Cut | None, target: Target, exact: bool, ways: Ways
+) -> Iterator[tuple[Contract, TileShape, bool]]:
     """A contraction cut along its outputs (None: in the best way), each part with its tile, and whether the lanes of
     this lie along pixels."""
     rows, outputs, steps, lanes = _row_extent(call), call.w.shape[-1], _steps(call), target.lanes(call.x.dtype)
     pixels = pixel_loop(call)
     if cut is None:
-        cut = best_cut(rows, outputs, steps, lanes, target, exact)
-        found = pixel_tile(pixels.extent, outputs, steps, lanes, target) if pixels is not None else None
+        ranked, rank = ranked_cuts(rows, outputs, steps, lanes, target, exact), way_of(ways, call).rank
+        cut = ranked[min(rank, len(ranked) - 1)]
+        found = pixel_tile(pixels.extent, outputs, steps, lanes, target) if pixels is not None and not rank else None
         least = PIXEL_GAIN * cut_time(cut, rows, steps, lanes, target) / rows
         if pixels is not None and found is not None and found[0] / pixels.extent < least:
             yield call, found[1], True

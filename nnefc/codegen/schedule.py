@@ -15,6 +15,7 @@ from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
 from nnefc.codegen.storage import Storage, share_constants
 from nnefc.codegen.target import Target
+from nnefc.codegen.ways import RULES, Ways
 from nnefc.codegen.winograd import common_sizes, use_winograd
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
@@ -39,34 +40,36 @@ Range = tuple[Space, int, int, int]
 """A space, its number, and the bytes from and to which a view reaches."""
 
 
-def plan(program: Program, target: Target, *, small: bool = False) -> LaunchPlan:
+def plan(program: Program, target: Target, *, small: bool = False, ways: Ways = RULES) -> LaunchPlan:
     """The launches of a lowered Program: its calls are prepared, kernels selected, memory placed."""
-    return plan_entries([program], target, small=small)[0]
+    return plan_entries([program], target, small=small, ways=ways)[0]
 
 
-def plan_entries(programs: list[Program], target: Target, *, small: bool = False) -> tuple[LaunchPlan, ...]:
+def plan_entries(
+    programs: list[Program], target: Target, *, small: bool = False, ways: Ways = RULES
+) -> tuple[LaunchPlan, ...]:
     """:func:`plan` of lowered Programs of one network, for several shapes of its inputs, that become one artefact.
 
     Weights that they have in common are packed alike, so that they are stored once. The list is emptied, so that the
     Programs' constants are let go of before the weights are put together."""
-    return schedule_entries(_prepared(programs, target, small), target)
+    return schedule_entries(_prepared(programs, target, small, ways), target)
 
 
-def prepare(program: Program, target: Target, *, small: bool = False) -> Program:
+def prepare(program: Program, target: Target, *, small: bool = False, ways: Ways = RULES) -> Program:
     """A lowered Program as :func:`schedule` takes it: contractions as kernels do them, their weights packed.
 
-    With ``small``, packed weights take no more room than the network's own."""
-    return next(_prepared([program], target, small))
+    With ``small``, packed weights take no more room than the network's own. ``ways`` override the rules."""
+    return next(_prepared([program], target, small, ways))
 
 
-def _prepared(programs: list[Program], target: Target, small: bool) -> Iterator[Program]:
+def _prepared(programs: list[Program], target: Target, small: bool, ways: Ways) -> Iterator[Program]:
     """Each Program as :func:`prepare` gives it; the list is emptied."""
     shared = list(share_constants(programs))
     programs.clear()
-    sizes = {} if small else common_sizes(shared, target)
+    sizes = {} if small else common_sizes(shared, target, ways)
     cuts = common_cuts(shared, target, small)
     while shared:
-        yield fold(pack(use_winograd(shared.pop(0), target, sizes), target, cuts, small))
+        yield fold(pack(use_winograd(shared.pop(0), target, sizes), target, cuts, small, ways))
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:

@@ -140,11 +140,17 @@ def _best_height(rows: int, count: int, vectors: float, steps: int, target: Targ
     return best[0], -best[1]
 
 
+def ranked_cuts(rows: int, outputs: int, steps: int, lanes: int, target: Target, exact: bool = False) -> list[Cut]:
+    """Ways to cut ``outputs`` for ``rows`` neighbouring pixels and ``steps`` products in each sum whose tiles fit the
+    registers, those of least time first; of equals the widest."""
+    timed = [(cut_time(cut, rows, steps, lanes, target), cut) for cut in cuts(outputs, lanes, target, exact)]
+    fitting = [pair for pair in timed if pair[0] < math.inf]
+    return [cut for _, cut in sorted(fitting, key=lambda pair: (pair[0], -pair[1][0].columns))]
+
+
 def best_cut(rows: int, outputs: int, steps: int, lanes: int, target: Target, exact: bool = False) -> Cut:
-    """How to cut ``outputs`` for ``rows`` neighbouring pixels and ``steps`` products in each sum, in the least time; of
-    equals the widest."""
-    found = cuts(outputs, lanes, target, exact)
-    return min(found, key=lambda cut: (cut_time(cut, rows, steps, lanes, target), -cut[0].columns))
+    """The first of :func:`ranked_cuts`."""
+    return ranked_cuts(rows, outputs, steps, lanes, target, exact)[0]
 
 
 def tile_shapes(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> tuple[TileShape, ...]:

@@ -18,6 +18,7 @@ import numpy as np
 from nnefc.codegen.nest import Nest, collapsed, nest
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import Panelling, TileShape, tile_shapes
+from nnefc.codegen.ways import RULES, Ways, way_of
 from nnefc.ir.interpret import array
 from nnefc.ir.program import Call, Contract, Program
 from nnefc.ir.types import DType
@@ -238,17 +239,22 @@ WeightsKey = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, int]]
 """Weights as convolutions see them: the identity of their array, the view of it, the dimensions that are taps."""
 
 
-def common_sizes(programs: Sequence[Program], target: Target) -> dict[WeightsKey, int]:
-    """The sizes of image tiles by the weights that are transformed for them, for all convolutions that share these."""
+def common_sizes(programs: Sequence[Program], target: Target, ways: Ways = RULES) -> dict[WeightsKey, int]:
+    """The sizes of image tiles by the weights that are transformed for them, for all convolutions that share these.
+    ``ways`` override the rule."""
     uses: dict[WeightsKey, dict[Convolution, None]] = {}
+    given: dict[WeightsKey, int] = {}
     for program in programs:
         for call in program.calls:
             found = _eligible(call, program)
             if found is not None:
                 contract, axes, key = found
-                uses.setdefault(key, {})[Convolution.of(contract, axes)] = None
-    sizes = {key: choose_tile_size(tuple(each), target.lanes(DType.F32)) for key, each in uses.items()}
-    return {key: m for key, m in sizes.items() if m is not None}
+                convolution, image = Convolution.of(contract, axes), way_of(ways, contract).image
+                uses.setdefault(key, {})[convolution] = None
+                if image is not None:
+                    given[key] = image if image <= min(convolution.height, convolution.width) else 0
+    sizes = {key: choose_tile_size(tuple(each), target.lanes(DType.F32)) for key, each in uses.items()} | given
+    return {key: m for key, m in sizes.items() if m}
 
 
 def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, int] | None = None) -> Program:
