@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
 from nnefc.ir.graph import Origin
 from nnefc.ir.program import Call, Program
+from nnefc.ir.relocate import disjoint
 from nnefc.ir.types import DType
 from nnefc.ir.view import Role, View
 from nnefc.passes.fold import fold
@@ -197,19 +198,52 @@ class _Ranges:
             starts[i:j], ends[i:j] = [low], [high]
 
 
+MANY_ACCESSES = 64
+"""Beyond so many views since the last barrier, those that share a buffer are not told apart by their elements."""
+
+
 class _Hazards:
     """What was read and written since the last barrier."""
 
     def __init__(self) -> None:
-        self._reads, self._writes = _Ranges(), _Ranges()
+        self._reads, self._writes = _Accesses(), _Accesses()
 
     def meet(self, call: Call, placement: _Placement) -> bool:
         """Whether the call must wait for what came since the last barrier; takes the call in."""
-        reads = [placement.range(v) for v in call.reads() if v.buffer.role is not Role.CONST]
-        writes = [placement.range(v) for v in call.writes() if v.buffer.role is not Role.CONST]
+        reads = [(v, placement.range(v)) for v in call.reads() if v.buffer.role is not Role.CONST]
+        writes = [(v, placement.range(v)) for v in call.writes() if v.buffer.role is not Role.CONST]
         clash = self._writes.touch(reads) or self._writes.touch(writes) or self._reads.touch(writes)
         if clash:
-            self._reads, self._writes = _Ranges(), _Ranges()
+            self._reads, self._writes = _Accesses(), _Accesses()
         self._reads.add(reads)
         self._writes.add(writes)
         return clash
+
+
+class _Accesses:
+    """Views and the bytes that they may reach."""
+
+    def __init__(self) -> None:
+        self._ranges = _Ranges()
+        self._views: list[tuple[View, Range]] = []
+
+    def touch(self, accesses: Sequence[tuple[View, Range]]) -> bool:
+        """Whether one of the accesses may reach an element that a view of these reaches."""
+        if not self._ranges.touch(where for _, where in accesses):
+            return False
+        if len(self._views) > MANY_ACCESSES:
+            return True
+        return any(_meet(one, other) for one in accesses for other in self._views)
+
+    def add(self, accesses: Sequence[tuple[View, Range]]) -> None:
+        """Take accesses in."""
+        self._ranges.add(where for _, where in accesses)
+        self._views += accesses
+
+
+def _meet(one: tuple[View, Range], other: tuple[View, Range]) -> bool:
+    """Whether two views may reach the same byte: in the same buffer by their elements, else by their ranges."""
+    (view, (*space, low, high)), (second, (*second_space, start, end)) = one, other
+    if space != second_space or high <= start or end <= low:
+        return False
+    return view.buffer != second.buffer or not disjoint(view, second)

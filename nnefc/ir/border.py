@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nnefc.ir.broadcast import replace_stride
@@ -27,6 +28,11 @@ def fill_border(
     for d, (p, q) in enumerate(grow):
         if d > axis:
             band = band.slice(d, p, out.shape[d] - p - q)
+    # Ends of the outermost dimension are one view like others: steps of every dimension divide those further out.
+    outermost = all(n == 1 or abs(s) <= abs(band.strides[axis]) for n, s in zip(band.shape, band.strides, strict=True))
+    if mode == "constant" and before == after > 0 and outermost:
+        b.fill(_both_ends(band, axis, before), value)
+        return
     for count, start, step in ((before, before - 1, -1), (after, before + extent, 1)):
         filled = 0
         while filled < count:
@@ -44,3 +50,13 @@ def fill_border(
                 skip = 1 if mode == "reflect" and known > 1 else 0
                 b.copy(band.slice(axis, first - step * (1 + skip), piece, -step), target)
             filled += piece
+
+
+def _both_ends(view: View, axis: int, count: int) -> View:
+    """The first and the last ``count`` elements of a dimension, as two dimensions."""
+    step = view.strides[axis]
+    return replace(
+        view,
+        shape=(*view.shape[:axis], 2, count, *view.shape[axis + 1 :]),
+        strides=(*view.strides[:axis], (view.shape[axis] - count) * step, step, *view.strides[axis + 1 :]),
+    )

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from nnefc.codegen import schedule
+from nnefc.codegen.arena import place_temporaries
 from nnefc.codegen.select_contract import tiles_per_unit
-from nnefc.codegen.spec import Launch, Space
+from nnefc.codegen.spec import Barrier, Launch, Space
 from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
-from nnefc.ir.build import ProgramBuilder
+from nnefc.ir.build import ProgramBuilder, channels_last
 from nnefc.ir.expr import arg, call
 from nnefc.ir.program import Program
 from nnefc.ir.types import DType
@@ -92,3 +93,47 @@ def test_what_is_expected_to_take_long_is_divided(rows: int, parallel: bool, div
     launch = next(step for step in plan.steps if isinstance(step, Launch))
     assert plan.parallel is parallel
     assert (launch.units > 1 and not launch.serial) is divided
+
+
+def padded_program(rng: random.Random) -> Program:
+    """Tensors with borders, written part by part, in memory that others, which have nothing to do with them, used."""
+    b = ProgramBuilder("p")
+    x = b.input("x", F, (1, 4, rng.randrange(2, 9), rng.randrange(2, 9)))
+    for k in range(rng.randrange(2, 6)):
+        padded = b.pad(x, [(0, 0), (0, 0), (1, 1), (rng.randrange(3), rng.randrange(3))], order=channels_last(4))
+        both = b.new((1, 8, *padded.shape[2:]), F, channels_last(4))
+        b.map(EXP, [padded], out=both.slice(1, 0, 4))
+        b.copy(padded, both.slice(1, 4, 4))
+        seen = both.slice(1, rng.randrange(5), 4).window((2, 3), (2, 2), (1, 1), (1, 1))
+        b.output(f"y{k}", b.reduce("max", [seen], 2))
+    return b.finish()
+
+
+def touched(view: View, places: dict[str, int]) -> set[tuple[str, int]]:
+    """The elements of a view: of a temporary by their place in the arena."""
+    base = places.get(view.buffer.name)
+    at = np.add.outer(view.offset, 0)
+    for n, s in zip(view.shape, view.strides, strict=True):
+        at = np.add.outer(at, np.arange(n) * s)
+    space = view.buffer.name if base is None else ""
+    return {(space, (base or 0) // 4 + int(k)) for k in at.reshape(-1)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_barrier_is_missing(seed: int) -> None:
+    """Between two barriers no call writes what another reads or writes; parts of one tensor need no barrier."""
+    program = padded_program(random.Random(seed))
+    places, _ = place_temporaries(program)
+    reads: set[tuple[str, int]] = set()
+    writes: set[tuple[str, int]] = set()
+    steps = schedule.plan(program, Target.host()).steps
+    for step in steps:
+        if isinstance(step, Barrier):
+            reads, writes = set(), set()
+            continue
+        assert step.call is not None
+        mine = [set().union(*(touched(v, places) for v in views)) for views in (step.call.reads(), step.call.writes())]
+        assert not (mine[0] | mine[1]) & writes and not mine[1] & reads
+        reads |= mine[0]
+        writes |= mine[1]
+    assert sum(isinstance(step, Barrier) for step in steps) < len(steps) // 2
