@@ -155,6 +155,22 @@ def take_in(
     return [b.select(better, value, old[0]), b.select(better, number, old[1])]
 
 
+def merge(dtype: DType, rows: int, lanes: int, target: Target) -> Instruction:
+    """merge(acc, part): the accumulator of two sums, lane by lane."""
+
+    def meaning(acc: tuple[np.ndarray, ...], part: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        return (acc[0] + part[0],)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        tile, part = (b.extract_value(a, 0) for a in args)
+        for n in range(rows):
+            pair = [b.extract_value(tile, n), b.extract_value(part, n)]
+            tile = b.insert_value(tile, emit_expr(b, combined("sum", dtype), pair, lanes, target), n)
+        return _struct(b, result, [tile])
+
+    return operation("merge", meaning, lambda acc, part: acc, emit)
+
+
 def finish(op: str, dtype: DType, rows: int, lanes: int, target: Target, horizontal: bool) -> Instruction:
     """finish(acc): the reduced tile of an accumulator; if ``horizontal``, every lane holds the result of all."""
     tiles = accumulator(op, dtype, rows, lanes)

@@ -34,6 +34,8 @@ from nnefc.ir.program import Reduce, Row
 from nnefc.ir.types import DType
 from nnefc.ir.view import View
 
+MANY_TERMS = 256
+"""Terms per lane beyond which a sum is taken in blocks."""
 FOLD_COST = 12.0
 """What folding the lanes of one vector costs, in vector operations."""
 
@@ -122,6 +124,7 @@ def _choice(
     """The kernel whose ``loops`` are the rows, the lanes and, unless the lanes are reduced, the innermost reduced."""
     row, lane, inner = loops
     lanes = vector_lanes(target)
+    terms = volume(above) * (inner.extent if inner else math.ceil(lane.extent / lanes))
     spec = RowsKernel(
         shape.stages,
         shape.final,
@@ -136,6 +139,7 @@ def _choice(
         lane.extent % lanes != 0,
         inner is None,
         split.stored,
+        terms > MANY_TERMS,
     )
     inner = inner or unit_loop(len(split.views))
     strides = (*row.strides, *lane.strides, *inner.strides)

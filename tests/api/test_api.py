@@ -250,3 +250,15 @@ def test_fast_math_is_less_exact_and_recorded(tmp_path: Path) -> None:
         assert content["target"]["fast_math"] is fast
         assert np.array_equal(nnefc.load_compiled(tmp_path / f"made{fast}")(x), made(x))
     assert errors[0] < 2.0**-22 < errors[1] < 2.0**-13
+
+
+def test_a_million_equal_terms(tmp_path: Path) -> None:
+    """Along the lanes and across them: within the bound that docs/kernels.md gives for sums in blocks."""
+    for shape, axis, lanes in (([1, 1_000_000], 1, 4), ([1_000_000, 16], 0, 1)):
+        model = tmp_path / f"sum{axis}.nnef"
+        text = f"x = external<scalar>(shape = {shape}); y = sum_reduce(x, axes = [{axis}]);"
+        model.write_text(f"version 1.0; graph G(x) -> (y) {{ {text} }}")
+        y = nnefc.compile(model)(np.full(shape, 0.1, np.float32))
+        terms = 1_000_000 / lanes
+        bound = (128 + terms / 128 + 4) * 2.0**-24
+        assert np.max(np.abs(y / (1_000_000 * np.float64(np.float32(0.1))) - 1)) < bound

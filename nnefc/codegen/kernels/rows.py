@@ -11,6 +11,9 @@ from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
 from nnefc.ir.types import DType
 
+BLOCK = 128
+"""Terms that a lane adds up before they are added to the sum of those before."""
+
 
 @dataclass(frozen=True)
 class RowsKernel(KernelSpec):
@@ -21,7 +24,8 @@ class RowsKernel(KernelSpec):
     dimension make a tile, the last tile overlapping the one before. ``outer`` and ``reduced`` count the kept dimensions
     beside row and lane, and the reduced ones beside the innermost. The final expression reads the inputs, the results
     and the output if ``mapped``, else the last result and the extras. If ``stored``, the last stage leaves what it adds
-    up in the output, for the final expression to read.
+    up in the output, for the final expression to read. If ``blocked``, sums of floats are sums of blocks, of about
+    BLOCK terms a lane.
 
     Geometry: rows, lanes, outer reduced extent in all, inner reduced extent; then strides per operand along rows,
     lanes, and the innermost reduced dimension; then per outer kept dimension, and per outer reduced dimension, its
@@ -42,6 +46,7 @@ class RowsKernel(KernelSpec):
     tail: bool
     horizontal: bool
     stored: bool
+    blocked: bool
 
     def pointers(self) -> tuple[DType, ...]:
         return tuple(o.dtype for o in self.operands)
@@ -88,7 +93,26 @@ def _vertical(spec: RowsKernel, target: Target) -> Callable[..., Any]:
                     acc = take(acc, results, p, advance(place, g, inner_at, t), g, valid, a * inner + t)
             return end(acc)
 
-        return stage
+        if not spec.blocked or op != "sum" or expr.dtype.kind != "f":
+            return stage
+        merge = reductions.merge(expr.dtype, rows, lanes, target)
+
+        @device
+        def blocked(results: Any, p: Any, offsets: Any, g: Any, valid: int) -> Any:
+            total = begin()
+            above, inner = geometry(g, 2), geometry(g, 3)
+            height = max(BLOCK // inner, 1)
+            for high in range(0, above, height):
+                for low in range(0, inner, BLOCK):
+                    acc = begin()
+                    for a in range(high, min(high + height, above)):
+                        place = step(offsets, g, reduced_at, a)
+                        for t in range(low, min(low + BLOCK, inner)):
+                            acc = take(acc, results, p, advance(place, g, inner_at, t), g, valid, 0)
+                    total = merge(total, acc)
+            return end(total)
+
+        return blocked
 
     def make_tile(masked: bool) -> Any:
         results = _chain([make_stage(k, masked) for k in range(len(spec.stages))])
@@ -169,7 +193,32 @@ def _horizontal(spec: RowsKernel, target: Target) -> Callable[..., Any]:
                     acc = take_part(acc, results, p, advance(place, g, lane_at, x), g, rest, a * n + x)
             return end(acc)
 
-        return stage
+        if not spec.blocked or op != "sum" or expr.dtype.kind != "f":
+            return stage
+        merge = reductions.merge(expr.dtype, 1, lanes, target)
+        block = BLOCK * lanes
+
+        @device
+        def blocked(results: Any, p: Any, offsets: Any, g: Any, valid: int) -> Any:
+            total = begin()
+            above, n = geometry(g, 2), geometry(g, 1)
+            height = max(block // n, 1)
+            whole = n - n % lanes
+            for high in range(0, above, height):
+                for low in range(0, n, block):
+                    acc = begin()
+                    for a in range(high, min(high + height, above)):
+                        place = step(offsets, g, reduced_at, a)
+                        if full:
+                            for x in range(low, min(low + block, whole), lanes):
+                                acc = take(acc, results, p, advance(place, g, lane_at, x), g, lanes, 0)
+                        if tail:
+                            for x in range(max(low, whole), min(low + block, n), lanes):
+                                acc = take_part(acc, results, p, advance(place, g, lane_at, x), g, n - x, 0)
+                    total = merge(total, acc)
+            return end(total)
+
+        return blocked
 
     results = _chain([make_stage(k) for k in range(len(spec.stages))])
     if spec.mapped:
