@@ -83,3 +83,7 @@ class UnsupportedError(NnefcError):
     """A valid model asks for something that this version, this target or this machine cannot do (exit code 4)."""
 
     exit_code = 4
+
+
+class UnboundError(UnsupportedError):
+    """A model leaves open what must be known when it is read: extents, or values of an input. They can be given."""

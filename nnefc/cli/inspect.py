@@ -10,6 +10,7 @@ from nnefc.cli.common import add_model, constants_of, emit, shapes_of, size_text
 
 NAME = "inspect"
 HELP = "show what a model is made of and what it costs"
+UNKNOWN = "not known"
 DESCRIPTION = "Show a model's operations, parameters, multiplications, memory, element types and what it needs."
 
 
@@ -42,10 +43,10 @@ def _text(record: dict[str, Any]) -> str:
     rows += [
         ["parameters", f"{record['parameters']:,} ({size_text(record['parameter_bytes'])})"],
         ["multiplications", _number(record["macs"])],
-        ["activations", f"{size_text(memory['sum'])} in all"],
+        ["activations", UNKNOWN if memory["sum"] is None else f"{size_text(memory['sum'])} in all"],
         ["working memory", _memory(memory)],
-        ["element types", ", ".join(f"{k} x {n}" for k, n in record["tensors"].items()) or "none"],
-        ["quantization", ", ".join(f"{k} x {n}" for k, n in record["quantization"].items()) or "none"],
+        ["element types", _counts(record["tensors"])],
+        ["quantization", _counts(record["quantization"])],
         ["as NNEF", _needs(record)],
     ]
     operations = [["operation", "number"], *([k, str(n)] for k, n in record["operations"].items())]
@@ -60,7 +61,13 @@ def _format(record: dict[str, Any]) -> str:
     return f"{record['format']}, opset {opsets}, IR {record['ir_version']}{by}"
 
 
+def _counts(counts: dict[str, int] | None) -> str:
+    return UNKNOWN if counts is None else ", ".join(f"{k} x {n}" for k, n in counts.items()) or "none"
+
+
 def _needs(record: dict[str, Any]) -> str:
+    if record["plain"] is None:
+        return UNKNOWN
     if record["plain"]:
         return "plain Khronos NNEF"
     beyond = f", for {', '.join(record['beyond'])}" if record["beyond"] else ""
@@ -68,14 +75,14 @@ def _needs(record: dict[str, Any]) -> str:
 
 
 def _number(count: int | None) -> str:
-    return "not known" if count is None else f"{count:,}"
+    return UNKNOWN if count is None else f"{count:,}"
 
 
 def _memory(memory: dict[str, int | None]) -> str:
     if memory["arena"] is None or memory["live"] is None:
-        return "not known"
+        return UNKNOWN
     return f"{size_text(memory['arena'])} (alive at once: {size_text(memory['live'])})"
 
 
-def _shape(shape: list[int]) -> str:
-    return f"[{','.join(map(str, shape))}]"
+def _shape(shape: list[int | str] | None) -> str:
+    return "[...]" if shape is None else f"[{','.join(map(str, shape))}]"

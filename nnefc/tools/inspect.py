@@ -11,7 +11,7 @@ import numpy as np
 
 from nnefc.api import Path as PathLike
 from nnefc.api import Shapes, load
-from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.errors import InvalidModelError, UnboundError, UnsupportedError
 from nnefc.ir.graph import Graph, Tensor, Value
 from nnefc.ir.types import DType
 
@@ -39,24 +39,62 @@ def inspect(
     * ``extensions`` that the model needs as NNEF, ``plain`` if Khronos' alone, ``beyond``: the operations it has not
     * ``quantization``: number of tensors with an encoding by algorithm and bits
 
+    Of an ONNX model that leaves extents or operands open, which must be known, the record says what the file does, with
+    symbols for extents and ONNX's names for operations; all else is None, and a note tells what to give.
+
     Raises InvalidModelError and UnsupportedError.
     """
+    if isinstance(model, Graph):
+        return {"format": "graph", **_about({}), **_record(model, [])}
+    notes: list[str] = []
+    is_onnx = os.fspath(model).lower().endswith(".onnx")
+    about = _about(_onnx_facts(model) if is_onnx else {"free": _nnef_free(model, strict)})
+    try:
+        graph = load(model, shapes=shapes, constants=constants, strict=strict, notes=notes)
+    except UnboundError as error:
+        if not is_onnx:
+            raise
+        return {
+            "format": "onnx",
+            **about,
+            **_outline(model),
+            "notes": [*notes, f"{error.location}: note: {error.message}"],
+        }
+    return {"format": "onnx" if is_onnx else "nnef", **about, **_record(graph, notes)}
+
+
+def _onnx_facts(path: PathLike) -> dict[str, Any]:
+    from nnefc.formats.onnx.facts import facts
+
+    return facts(path)
+
+
+def _nnef_free(path: PathLike, strict: bool) -> dict[str, dict[str, str]]:
+    from nnefc.formats.nnef import free_dimensions
+
+    return {} if strict else free_dimensions(path)
+
+
+def _about(facts: Mapping[str, Any]) -> dict[str, Any]:
+    known = {name: facts.get(name) for name in ("opset", "ir_version", "producer")}
+    return {**known, "free_dimensions": facts.get("free", {})}
+
+
+def _outline(path: PathLike) -> dict[str, Any]:
+    """The record of a model whose shapes are not known."""
+    from nnefc.formats.onnx.facts import outline
+
+    unknown = dict.fromkeys(("tensors", "macs", "extensions", "plain", "beyond", "quantization"))
+    return {**outline(path), **unknown, "activations": dict.fromkeys(("sum", "arena", "live"))}
+
+
+def _record(graph: Graph, notes: list[str]) -> dict[str, Any]:
+    """What a graph tells; ``notes`` may get more."""
     from nnefc.tools.convert import nnef_extensions
 
-    notes: list[str] = []
-    about: dict[str, Any] = {"opset": None, "ir_version": None, "producer": None, "free": {}}
-    graph, format_ = model, "graph"
-    if not isinstance(graph, Graph):
-        format_ = "onnx" if os.fspath(graph).lower().endswith(".onnx") else "nnef"
-        if format_ == "onnx":
-            from nnefc.formats.onnx.facts import facts
-
-            about = facts(graph)
-        graph = load(graph, shapes=shapes, constants=constants, strict=strict, notes=notes)
     extensions, beyond = nnef_extensions(graph)
     return {
         "name": graph.name,
-        "format": format_,
         "inputs": _ports(graph.inputs),
         "outputs": _ports(graph.outputs),
         "operations": dict(Counter(op.kind for op in graph.ops if op.kind not in SOURCES).most_common()),
@@ -64,10 +102,6 @@ def inspect(
         "parameters": sum(t.data.size for t in graph.tensors.values()),
         "parameter_bytes": sum(-(-t.data.size * t.bits // 8) for t in graph.tensors.values()),
         **_cost(graph, notes),
-        "free_dimensions": about["free"],
-        "opset": about["opset"],
-        "ir_version": about["ir_version"],
-        "producer": about["producer"],
         "extensions": list(extensions),
         "plain": all(e.startswith("KHR_") for e in extensions),
         "beyond": list(beyond),

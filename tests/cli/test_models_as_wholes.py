@@ -176,6 +176,45 @@ class TestInspect:
         assert record["inputs"] == [{"name": "x", "dtype": "f32", "shape": [1, 3]}]
         assert "dimension 0 (batch)" in guarded("inspect", tmp_path / "m.onnx").out
 
+    def test_onnx_that_leaves_extents_open(self, guarded, tmp_path: Path) -> None:
+        helper, kinds = onnx.helper, onnx.TensorProto
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+        x = helper.make_tensor_value_info("x", kinds.FLOAT, ["batch", "length", 3])
+        y = helper.make_tensor_value_info("y", kinds.FLOAT, None)
+        w = onnx.numpy_helper.from_array(np.ones((3, 5), np.float32), "w")
+        proto = helper.make_model(
+            helper.make_graph(nodes, "g", [x], [y], [w]), opset_imports=[helper.make_opsetid("", 20)]
+        )
+        onnx.save(proto, tmp_path / "m.onnx")
+        reply = guarded("inspect", tmp_path / "m.onnx", "--json")
+        record = reply.json()
+        assert reply.code == 0 and record == nnefc.inspect(tmp_path / "m.onnx")
+        assert record["inputs"] == [{"name": "x", "dtype": "f32", "shape": ["batch", "length", 3]}]
+        assert record["outputs"] == [{"name": "y", "dtype": "f32", "shape": None}]
+        assert record["operations"] == {"MatMul": 1, "Relu": 1}
+        assert (record["parameters"], record["parameter_bytes"], record["macs"]) == (15, 60, None)
+        assert record["free_dimensions"] == {"x": {"0": "batch", "1": "length"}}
+        assert "dimension 1 of 'x' ('length')" in record["notes"][-1] and "--shape" in record["notes"][-1]
+        reply = guarded("inspect", tmp_path / "m.onnx")
+        assert reply.code == 0 and "multiplications  not known" in reply.out and "x: f32[batch,length,3]" in reply.out
+        known = guarded("inspect", tmp_path / "m.onnx", "--shape", "batch=2", "--shape", "length=7", "--json").json()
+        assert known.keys() == record.keys() and known["macs"] == 2 * 7 * 15
+
+    def test_symbols_of_tract(self, guarded, tmp_path: Path) -> None:
+        text = """version 1.0;
+extension tract_registry tract_core;
+extension tract_symbol S;
+graph net(x) -> (y)
+{
+    x = tract_core_external(shape = [1, S, 4], datum_type = 'f32');
+    y = tract_core_softmax(x, axes = [2], exp = 'libc');
+}
+"""
+        (tmp_path / "graph.nnef").write_text(text)
+        record = guarded("inspect", tmp_path / "graph.nnef", "--shape", "S=9", "--json").json()
+        assert record["free_dimensions"] == {"x": {"1": "S"}} and record["inputs"][0]["shape"] == [1, 9, 4]
+        refused(guarded("inspect", tmp_path / "graph.nnef"), 4, "dimension 1 of 'x' ('S')")
+
     def test_a_bare_graph(self, guarded, tmp_path: Path) -> None:
         (tmp_path / "graph.nnef").write_text(NET)
         record = guarded("inspect", tmp_path / "graph.nnef", "--json").json()

@@ -205,7 +205,7 @@ def test_constants_bind_inputs() -> None:
         load(made)
     for name in ("to:s", "to_s"):
         assert load(made, constants={name: np.array([2, 3])}).outputs[0].type.shape == (2, 3)
-    for wrong, message in ((np.array([2, 3], np.int32), "i64 is wanted"), (np.array([6]), r"shape \[1\], not \[2\]")):
+    for wrong, message in ((np.array([2, 3], np.int32), "int64 is wanted"), (np.array([6]), r"shape \[1\], not \[2\]")):
         with pytest.raises(InvalidModelError, match=message):
             load(made, constants={"to:s": wrong})
     with pytest.raises(InvalidModelError, match="no input 'q' to bind"):

@@ -17,7 +17,7 @@ from nnefc.ir.graph import Graph
 from nnefc.ir.parse import parse_document
 from nnefc.ir.syntax import Document
 
-__all__ = ["format_graph", "load", "parse_graph", "save"]
+__all__ = ["format_graph", "free_dimensions", "load", "parse_graph", "save"]
 
 
 def load(
@@ -52,6 +52,18 @@ def load(
             quantization=entries,
             read_tensor=files.read_tensor,
         )
+
+
+def free_dimensions(path: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+    """Input -> its dimensions that a symbol of tract's dialect decides: the symbol by their index. Raises
+    InvalidModelError and UnsupportedError."""
+    with archive.open_model(path) as files:
+        document = parse_document(files.graph_text, files.graph_file)
+    if not _declares_tract(document):
+        return {}
+    from nnefc.formats.nnef.tract.header import Symbols
+
+    return Symbols(document, Context(TOLERANT)).free()
 
 
 def parse_graph(

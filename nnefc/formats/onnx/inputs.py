@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import onnx
 
-from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.errors import InvalidModelError, UnboundError, UnsupportedError
 from nnefc.formats.onnx.builder import identifier
 from nnefc.formats.onnx.tensors import MAX_RANK, element_type, numpy_type, require_text
 from nnefc.ir.types import DType, TensorType
@@ -67,7 +67,9 @@ class Inputs:
     def _bound(self, name: str, array: np.ndarray) -> np.ndarray:
         declared, dtype = self._declared[name], _element(self._infos[name])
         if array.dtype != numpy_type(dtype):
-            raise InvalidModelError(f"the constant for {name!r} has elements of {array.dtype}; {dtype} is wanted")
+            raise InvalidModelError(
+                f"the constant for {name!r} has elements of {array.dtype}; {numpy_type(dtype)} is wanted"
+            )
         fits = declared is None or (
             len(declared) == array.ndim
             and all(not isinstance(d, int) or d == e for d, e in zip(declared, array.shape, strict=True))
@@ -81,7 +83,7 @@ class Inputs:
     def types(self) -> dict[str, TensorType]:
         """The types of the inputs that stay inputs, in order.
 
-        Raises UnsupportedError listing the dimensions that are free, and InvalidModelError for shapes that do not fit.
+        Raises UnboundError listing the dimensions that are free, and InvalidModelError for shapes that do not fit.
         """
         self._unify()
         found: dict[str, TensorType] = {}
@@ -94,7 +96,7 @@ class Inputs:
             else:
                 found[name] = TensorType(dtype, shape)
         if free:
-            raise UnsupportedError(
+            raise UnboundError(
                 f"these extents are free: {'; '.join(free)}; give them with --shape INPUT=N,... or, for all inputs, "
                 "--shape SYMBOL=N (shapes= in Python)"
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.errors import InvalidModelError, UnboundError, UnsupportedError
 from nnefc.formats.onnx import narrow
 from nnefc.formats.onnx.builder import Builder, dtype_of
 from nnefc.formats.onnx.registry import Anything, Imported, Node
@@ -106,13 +106,13 @@ class Scope:
 
     def known(self, value: Imported | None, what: str) -> np.ndarray:
         """The values of a tensor that must be known at import; ``what`` names it in the message. Raises
-        UnsupportedError."""
+        UnboundError."""
         if isinstance(value, np.ndarray):
             return narrow.widened(value)
         if not isinstance(value, Value):
             raise InvalidModelError(f"{what} is missing" if value is None else f"{what} must be a tensor")
         inputs = " and ".join(repr(name) for name in self.builder.sources(value))
-        raise UnsupportedError(
+        raise UnboundError(
             f"{what} must be known when the model is read, but depends on the input {inputs}; bind it to values with "
             "--const NAME=FILE.npy (constants= in Python)"
         )

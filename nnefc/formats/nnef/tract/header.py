@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nnefc.errors import InvalidModelError, Location, UnsupportedError
+from nnefc.errors import InvalidModelError, Location, UnboundError, UnsupportedError
 from nnefc.formats.nnef.context import Context, fail
 from nnefc.formats.nnef.declarations import KNOWN_EXTENSIONS
 from nnefc.formats.nnef.dialect import TRACT_PREFIX
@@ -34,9 +34,19 @@ class Symbols:
         named = [d.name for dims in self.dims.values() for d in dims if isinstance(d, ast.Identifier)]
         self.names = list(dict.fromkeys([*self.declared, *(n for n in named if n not in made)]))
 
+    def free(self) -> dict[str, dict[str, str]]:
+        """Input -> its dimensions that a symbol decides: the symbol by their index."""
+        found: dict[str, dict[str, str]] = {}
+        for name, dims in self.dims.items():
+            for axis, dim in enumerate(dims):
+                symbols = [n.name for n in ast.walk(dim) if isinstance(n, ast.Identifier) and n.name in self.names]
+                if symbols:
+                    found.setdefault(name, {})[str(axis)] = ", ".join(symbols)
+        return found
+
     def bind(self, given: Shapes) -> None:
         """Take extents of symbols and shapes of inputs by name. A symbol that stays free becomes 1 if it is a first
-        extent, with a note. Raises InvalidModelError for what does not fit and UnsupportedError for free symbols."""
+        extent, with a note. Raises InvalidModelError for what does not fit and UnboundError for free symbols."""
         for name, shape in given.items():
             if name in self.dims:
                 self._bind_input(name, tuple(shape))
@@ -50,7 +60,7 @@ class Symbols:
             if name not in self.shapes:
                 self._default(name, dims, free)
         if free:
-            raise UnsupportedError(
+            raise UnboundError(
                 f"these extents are free: {'; '.join(free.values())}; give them with --shape SYMBOL=N or "
                 "--shape INPUT=N,... (shapes= in Python)",
                 self._place,
