@@ -17,6 +17,8 @@ from nnefc.ir.view import Role, View
 from nnefc.passes.fuse import is_copy
 from nnefc.passes.rewrite import Rewriting
 
+MANY = 256
+"""Calls that touch a buffer beyond which it is left alone: what is looked at grows with their square."""
 SHORT_ROW = 16
 """Pixels in a row: a contraction's rows are not cut into shorter ones."""
 
@@ -43,7 +45,14 @@ class _State(Rewriting):
         if found is None:
             return False
         source, target = found
+        if any(
+            len(self.writers.get(v.buffer.name, ())) + len(self.readers.get(v.buffer.name, ())) > MANY for v in found
+        ):
+            return False
         return self._join(n, source, target) or self._place(n, source, target) or self._read_original(n, source, target)
+
+    def _users(self, name: str) -> int:
+        return len(self.writers.get(name, ())) + len(self.readers.get(name, ()))
 
     def _join(self, n: int, source: View, target: View) -> bool:
         """Make the copy one with an earlier one, if both are neighbouring parts."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from nnefc.ir.program import Call, Program
 from nnefc.ir.view import Buffer, Role, View
@@ -20,7 +20,7 @@ def share(program: Program) -> Program:
         for v in call.writes():
             writers[v.buffer.name] = writers.get(v.buffer.name, 0) + 1
     written: dict[str, int] = {}
-    known: dict[Call, tuple[int, Buffer]] = {}
+    known: dict[tuple[object, ...], tuple[int, Buffer]] = {}
     instead: dict[str, Buffer] = {}
     calls: list[Call] = []
     for n, call in enumerate(program.calls):
@@ -41,8 +41,9 @@ def _moved(view: View, instead: dict[str, Buffer]) -> View:
     return replace(view, buffer=instead[view.buffer.name]) if view.buffer.name in instead else view
 
 
-def _form(call: Call, writers: dict[str, int]) -> Call | None:
-    """The call without the name of what it writes; None where it may not be shared."""
+def _form(call: Call, writers: dict[str, int]) -> tuple[object, ...] | None:
+    """What the call computes, and how the result lies, without the name of what it writes; None where it may not be
+    shared."""
     if len(call.writes()) != 1:
         return None
     (view,) = call.writes()
@@ -51,4 +52,5 @@ def _form(call: Call, writers: dict[str, int]) -> Call | None:
         return None
     if any(v.buffer == buffer for v in call.reads()):
         return None
-    return call.with_views(lambda v: replace(v, buffer=replace(buffer, name="")) if v.buffer == buffer else v)
+    rest = (getattr(call, f.name) for f in fields(call) if f.name not in ("origin", "output", "outputs"))
+    return type(call), view.dtype, view.shape, view.strides, *rest
