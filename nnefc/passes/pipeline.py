@@ -9,6 +9,7 @@ from nnefc.ir.graph import Graph
 from nnefc.ir.program import Program
 from nnefc.ir.program_text import format_program
 from nnefc.passes.affine import affine
+from nnefc.passes.factor import factor
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.lower import lower
@@ -26,6 +27,7 @@ PROGRAM_PASSES: tuple[tuple[str, ProgramPass], ...] = (
     ("share", share),  # before fusion, which would give equal calls different readers
     ("fuse", fuse),  # after folding, so that constants are not fused into
     ("rows", rows),  # after fusion has made one expression of what uses a reduction's result
+    ("factor", factor),
     ("place", place),  # after fusion, which takes copies that have one reader into the kernel before them
     ("simplify", simplify),  # whole expressions, and operands that fusion brought together
     ("affine", affine),

@@ -12,6 +12,7 @@ from nnefc.ir.simplify import simplified
 from nnefc.ir.types import DType
 from nnefc.ir.view import View
 from nnefc.passes.affine import affine
+from nnefc.passes.factor import factor
 from nnefc.passes.fuse import fuse
 from nnefc.passes.share import share
 from nnefc.passes.simplify import simplify
@@ -75,8 +76,8 @@ def tanh(u: Expr) -> Expr:
 
 def mul(*factors: Expr) -> Expr:
     result, *rest = factors
-    for factor in rest:
-        result = call("mul", result, factor)
+    for x in rest:
+        result = call("mul", result, x)
     return result
 
 
@@ -292,5 +293,57 @@ def test_a_kernel_takes_in_readers_that_have_become_one() -> None:
         """,
         """
         y.out: f32[5,4] = contract(x: f32[5,3], w: f32[3,4], groups = 0, reduced = 1, post = mul($0, sigmoid($0)));
+        """,
+    )
+
+
+def test_numbers_move_behind_a_product() -> None:
+    """As in attention: both operands scaled, one of them turned."""
+
+    def build(b: ProgramBuilder) -> None:
+        q, k = b.input("q", F, (5, 6)), b.input("k", F, (7, 6))
+        turned = b.map(mul(X, HALF), [k], order=(1, 0)).transpose((1, 0))
+        product = b.contract(b.map(mul(HALF, X), [q]), turned, groups=0, reduced=1, post=exp(X))
+        b.output("y", product)
+
+    check(
+        build,
+        factor,
+        """
+        t: f32[7,6]@0(1,7) = map([k: f32[7,6]], mul($0, 0.5));
+        t.2: f32[5,6] = map([q: f32[5,6]], mul(0.5, $0));
+        t.3: f32[5,7] = contract(t.2: f32[5,6], t: f32[6,7], groups = 0, reduced = 1, post = exp($0));
+        y.out: f32[5,7] = map([t.3: f32[5,7]], $0);
+        """,
+        """
+        t.3: f32[5,7] = contract(q: f32[5,6], k: f32[6,7]@0(1,6), groups = 0, reduced = 1, post = exp(mul(mul($0,
+          0.5), 0.5)));
+        y.out: f32[5,7] = map([t.3: f32[5,7]], $0);
+        """,
+    )
+
+
+def test_a_scaled_tensor_that_others_read_stays() -> None:
+    def build(b: ProgramBuilder) -> None:
+        scaled = b.map(mul(X, TWO), [b.input("q", F, (5, 3))])
+        b.output("y", b.contract(scaled, b.const(numbers(3, 4), "w"), groups=0, reduced=1))
+        b.output("z", b.map(exp(X), [scaled]))
+
+    check(
+        build,
+        factor,
+        """
+        t: f32[5,3] = map([q: f32[5,3]], mul($0, 2.0));
+        t.2: f32[5,4] = contract(t: f32[5,3], w: f32[3,4], groups = 0, reduced = 1);
+        y.out: f32[5,4] = map([t.2: f32[5,4]], $0);
+        t.3: f32[5,3] = map([t: f32[5,3]], exp($0));
+        z.out: f32[5,3] = map([t.3: f32[5,3]], $0);
+        """,
+        """
+        t: f32[5,3] = map([q: f32[5,3]], mul($0, 2.0));
+        t.2: f32[5,4] = contract(t: f32[5,3], w: f32[3,4], groups = 0, reduced = 1);
+        y.out: f32[5,4] = map([t.2: f32[5,4]], $0);
+        t.3: f32[5,3] = map([t: f32[5,3]], exp($0));
+        z.out: f32[5,3] = map([t.3: f32[5,3]], $0);
         """,
     )
