@@ -30,7 +30,7 @@ from nnefc.tools.engines import PEERS, require, version
 from nnefc.tools.machine import machine
 from nnefc.tools.peaks import measure as measure_peaks
 
-SECONDS, QUICK_SECONDS = 1.2, 0.25
+SECONDS, QUICK_SECONDS = 0.8, 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_counts, default=[1, 2], metavar="N,...", help="default: 1,2")
     parser.add_argument("--engines", type=_words, default=["nnefc", *PEERS], metavar="E,...", help="default: all four")
     parser.add_argument("--seconds", type=float, help=f"for each engine, network and thread count (default: {SECONDS})")
-    parser.add_argument("--quick", action="store_true", help="few calls, and no compiling without cache")
+    parser.add_argument("--quick", action="store_true", help="few calls, and compiling is not timed")
     parser.add_argument("--shared", type=Path, default=shared_folder(), help="the folder of real models")
     parser.add_argument("--output", type=Path, default=ROOT / "build", help="where the report goes (default: build)")
     return parser

@@ -21,7 +21,7 @@ from bench.networks import ROOT, Network
 from nnefc.errors import UnsupportedError
 from nnefc.tools.bench import answers_apart, take_turns
 from nnefc.tools.compare import complete
-from nnefc.tools.engines import Engine
+from nnefc.tools.engines import PEERS, Engine
 from nnefc.tools.peaks import measure as measure_peaks
 
 FASTEST = ("ort", "openvino")
@@ -32,14 +32,14 @@ def measure(
     network: Network, folder: Path, engines: Sequence[str], threads: Sequence[int], seconds: float, cold: bool
 ) -> dict[str, Any]:
     """All about one network; files go to ``folder``. ``seconds`` is for each engine and number of threads; ``cold``
-    says whether compiling without any cache is timed too."""
+    says whether compiling is timed."""
     graph = nnefc.load(network.path)
     needed = work(graph)
     inputs = folder / "inputs.npz"
     np.savez(inputs, **complete({}, {v.name: v.type for v in graph.inputs}, 0))  # type: ignore[arg-type]
     record: dict[str, Any] = {"name": network.name, "group": network.group, "gflop": needed.flops * 1e-9}
     if "nnefc" in engines:
-        record |= compiled(network, folder / "network", cold)
+        record |= compiled(network, folder / "network", cold and network.group == "zoo")
     runs = [_run(network, folder, engines, count, seconds, inputs) for count in threads]
     for run in runs:
         peaks, held = measure_peaks(run["threads"]), needed.bytes + record.get("arena", 0)
@@ -56,15 +56,16 @@ def measure(
 
 
 def compiled(network: Network, folder: Path, cold: bool) -> dict[str, Any]:
-    """Compile a network to a folder: seconds with a cache that holds its kernels, and without one; sizes in bytes."""
+    """Compile a network to a folder: sizes in bytes, and with ``cold`` the seconds without any cache, and then with
+    one that holds the kernels."""
     command = [sys.executable, "-m", "nnefc", "compile", str(network.path), "-o", str(folder)]
     record: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="nnefc-cold-") as scratch:
-        if cold:
-            record["cold_seconds"] = _timed(command, {"XDG_CACHE_HOME": scratch})
-        else:
-            _timed(command, {})
-        record["warm_seconds"] = _timed(command, {"XDG_CACHE_HOME": scratch} if cold else {})
+    if cold:
+        with tempfile.TemporaryDirectory(prefix="nnefc-cold-") as scratch:
+            for name in ("cold_seconds", "warm_seconds"):
+                record[name] = _timed(command, {"XDG_CACHE_HOME": scratch})
+    else:
+        _timed(command, {})
     manifest = json.loads((folder / "manifest.json").read_text())
     record["arena"] = max(entry["arena"] for entry in manifest["entries"])
     record["library_bytes"] = (folder / "network.so").stat().st_size
@@ -89,16 +90,13 @@ def _run(
     with ExitStack() as stack:
         opened: list[Engine] = []
         for name in engines:
+            if threads > 1 and name in PEERS and not PEERS[name].threads:
+                continue
             path = folder / "network" if name == "nnefc" else network.path
             try:
-                engine = Engine(name, path, threads, inputs)
+                opened.append(stack.enter_context(Engine(name, path, threads, inputs)))
             except UnsupportedError as error:
                 found[name] = {"skipped": error.message}
-                continue
-            if engine.threads == threads:
-                opened.append(stack.enter_context(engine))
-            else:
-                engine.close()
         for engine, times in zip(opened, take_turns(opened, seconds), strict=True):
             engine.answers(folder / f"{engine.name}-{threads}.npz")
             found[engine.name] = {

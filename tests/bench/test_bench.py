@@ -144,7 +144,7 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert bench_main.main(["lenet1", *options]) == 0
     found = json.loads((tmp_path / "bench.json").read_text())
     (network,) = found["networks"]
-    assert network["same_for_all_threads"] and network["warm_seconds"] > 0 and network["library_bytes"] > 0
+    assert network["same_for_all_threads"] and network["weights_bytes"] > 0 and network["library_bytes"] > 0
     assert [run["threads"] for run in network["runs"]] == [1, 2]
     assert all(0 < run["share"] < 5 and run["ratio"] is None for run in network["runs"])
     assert "lenet1" in (tmp_path / "bench.md").read_text() and "lenet1" in capsys.readouterr().out

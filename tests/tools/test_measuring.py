@@ -143,7 +143,7 @@ def test_the_worker_imports_nothing_of_nnefc() -> None:
     }
 
 
-def test_engines_take_turns() -> None:
+def test_engines_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     class Recorded:
         def __init__(self, name: str):
             self.name = name
@@ -156,6 +156,10 @@ def test_engines_take_turns() -> None:
     times = take_turns([Recorded("a"), Recorded("b")], 1.0, 3 * ROUNDS)  # type: ignore[list-item]
     assert [name for name, _ in order[:4]] == ["a", "b", "b", "a"] and len(order) == 2 * ROUNDS
     assert [len(t) for t in times] == [3 * ROUNDS] * 2 and {calls for _, calls in order} == {3}
+    slow = take_turns([Recorded("a")], 1.0)  # type: ignore[list-item]
+    assert len(slow[0]) == ROUNDS
+    monkeypatch.setattr(Recorded, "round", lambda self, seconds, calls: [2 * seconds])
+    assert len(take_turns([Recorded("a")], 1.0)[0]) == ROUNDS // 2  # type: ignore[list-item]
 
 
 def test_answers_are_compared(tmp_path: Path) -> None:
