@@ -11,6 +11,7 @@ import numpy as np
 from nnefc.codegen.arena import place_temporaries
 from nnefc.codegen.cost import expected_seconds
 from nnefc.codegen.pack import common_cuts, pack
+from nnefc.codegen.scale import scale_weights
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
 from nnefc.codegen.storage import Storage, share_constants
@@ -70,7 +71,8 @@ def _prepared(programs: list[Program], target: Target, small: bool, ways: Ways) 
     sizes = {} if small else common_sizes(shared, target, ways)
     cuts = common_cuts(shared, target, small)
     while shared:
-        yield fold(pack(use_winograd(shared.pop(0), target, sizes), target, cuts, small, ways))
+        packed = pack(use_winograd(shared.pop(0), target, sizes), target, cuts, small, ways)
+        yield fold(scale_weights(packed))
 
 
 def schedule(program: Program, target: Target) -> LaunchPlan:
