@@ -19,10 +19,8 @@ PIXEL_GAIN = 0.8
 """The part of the time of lanes along outputs below which lanes lie along pixels."""
 LATENCY = 4.0
 """Cycles from a multiply-add to one that adds to its result."""
-FIRST_LEVEL = 16 << 10
-"""Bytes of weights that stay in the first-level cache."""
-SECOND_LEVEL_BYTES = 24
-"""Bytes that come from the second-level cache in a cycle."""
+CACHES = ((16 << 10, math.inf), (512 << 10, 24.0), (1 << 62, 8.0))
+"""Bytes of weights that stay in each level of the caches, beside others, and bytes that come from there in a cycle."""
 
 
 @dataclass(frozen=True)
@@ -124,17 +122,19 @@ def _best_height(rows: int, count: int, vectors: float, steps: int, target: Targ
     the accumulators, one row of weights and a broadcast pixel.
 
     ``count`` columns are ``vectors`` wide. In cycles, a step takes the most of its multiply-adds, of its loads (two a
-    cycle), of the latency of a multiply-add, and of the weights it reads from the second level, if a panel does not fit
-    the first; and a little for each vector. A tile takes its steps, 4 for each row and 1 for each vector stored. The
-    last tile overlaps the one before.
+    cycle, one of 64 bytes), of the latency of a multiply-add, and of the weights it reads, from where a panel stays
+    (from memory if there is but one tile); and a little for each vector and row, which come from further away. A tile
+    takes its steps, 4 for each row and 1 for each vector stored. The last tile overlaps the one before.
     """
     rate = 1 if target.vector_bytes == 64 else 2
     size = vectors * target.vector_bytes
-    streaming = size / SECOND_LEVEL_BYTES if steps * size > FIRST_LEVEL else 0.0
+    again = next(speed for limit, speed in CACHES if steps * size <= limit)
     most = min((target.vector_registers - 2 - count) // count, MOST_ROWS, rows)
     best = (math.inf, 0)
     for height in {math.ceil(rows / math.ceil(rows / h)) for h in range(1, most + 1)}:
-        step = max(height * vectors / rate, (height + count) / 2, LATENCY, streaming) + vectors / 16
+        bandwidth = again if height < rows else CACHES[-1][1]
+        step = max(height * vectors / rate, height / 2 + count / rate, LATENCY, size / bandwidth)
+        step += (vectors + height / 4) / 16
         time = (steps * step + height * (4 + count)) * math.ceil(rows / height)
         best = min(best, (time, -height))
     return best[0], -best[1]
@@ -171,7 +171,7 @@ def pixel_tile(pixels: int, outputs: int, steps: int, lanes: int, target: Target
         tile, count = TileShape(outputs, cols, size, last), cols + (last > 0)
         if tile.width > pixels or outputs > size or outputs * count + count + 2 > target.vector_registers:
             continue
-        step = max(outputs * tile.width / lanes / rate, (outputs + count) / 2, LATENCY)
+        step = max(outputs * tile.width / lanes / rate, outputs / 2 + count / rate, LATENCY)
         time = (steps * step + 4 * outputs * count) * math.ceil(pixels / tile.width)
         found.append((time, -tile.width, tile))
     if not found:
