@@ -19,7 +19,7 @@ PAIR = ("QuantizeLinear", "DequantizeLinear")
 
 
 def network(signed: bool, per_channel: bool) -> onnx.ModelProto:
-    """A convolution, its bias in 32-bit codes, and a product, all of quantized tensors."""
+    """A convolution, its bias in 32-bit codes, a pool and a product, all of quantized tensors."""
     rng = np.random.default_rng(5)
     code = np.int8 if signed else np.uint8
     scales = (0.01 + 0.01 * rng.random(16 if per_channel else ())).astype(np.float32)
@@ -45,7 +45,10 @@ def network(signed: bool, per_channel: bool) -> onnx.ModelProto:
         node("Relu", ["c"], ["r"]),
         node("QuantizeLinear", ["r", "ys", "yz"], ["rq"]),
         node("DequantizeLinear", ["rq", "ys", "yz"], ["rd"]),
-        node("MatMul", ["rd", "m"], ["y"]),
+        node("AveragePool", ["rd"], ["p"], kernel_shape=[1, 1]),
+        node("QuantizeLinear", ["p", "ys", "yz"], ["pq"]),
+        node("DequantizeLinear", ["pq", "ys", "yz"], ["pd"]),
+        node("MatMul", ["pd", "m"], ["y"]),
     ]
     return model(nodes, [info("x", [1, 3, 8, 8])], [info("y", [1, 16, 8, 4])], named, opset=21)
 
@@ -79,7 +82,7 @@ def test_pairs_are_kept(signed: bool, per_channel: bool, tmp_path: Path) -> None
         onnx.checker.check_model(written, full_check=True)
         counts = [Counter(n.op_type for n in m.graph.node) for m in (source, written)]
         # The bias, a vector, is dequantized when the file is read.
-        assert [counts[0][kind] for kind in PAIR] == [2, 4] and [counts[1][kind] for kind in PAIR] == [2, 3]
+        assert [counts[0][kind] for kind in PAIR] == [3, 5] and [counts[1][kind] for kind in PAIR] == [3, 4]
         kept = {t.name: t.data_type for t in written.graph.initializer}
         assert kept["w"] == onnx.TensorProto.INT8
         np.testing.assert_array_equal(plain(written, x), wanted)

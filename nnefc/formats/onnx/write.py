@@ -23,7 +23,7 @@ from nnefc.ops.stored import tensor_values
 OLDEST_OPSET, OPSET = 21, 26
 """What is written means the same in every opset from the first one on. The second, the default, is the newest that
 run-times read widely; a newer one is declared where it is asked for."""
-OLDER = {"roi_align": 21}
+OLDER = {"roi_align": 21, "roi_pool": 21}
 """Operations whose newer operators run-times lack: the newest opset that has one that they do not."""
 STATE_KEY = "nnefc.state."
 """The model's metadata names, after this prefix, each input that is state; the value is the output with its next."""

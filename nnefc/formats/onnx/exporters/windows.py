@@ -77,8 +77,9 @@ def _pool_attributes(x: Ref, axes: Axes, border: str) -> dict[str, list[int]] | 
     if any((a.valid_counts() == 0).any() for a in spatial):
         return None
     pads = [a.before for a in spatial] + [a.after for a in spatial]
-    columns = {"kernel_shape": "size", "strides": "stride", "dilations": "dilation"}
-    return {"pads": pads, **{name: [getattr(a, field) for a in spatial] for name, field in columns.items()}}
+    named = {"pads": pads, "kernel_shape": [a.size for a in spatial], "strides": [a.stride for a in spatial]}
+    dilations = [a.dilation for a in spatial]
+    return named if set(dilations) == {1} else {**named, "dilations": dilations}
 
 
 def _shape(axes: Axes) -> list[int]:
