@@ -134,8 +134,8 @@ def _products(call: Contract | Panels, function: int = 1) -> int:
 
 
 def _transformed_products(call: Winograd, function: int = 1) -> int:
-    convolution, m = Convolution.of(call.contract, call.axes), call.blocking.m
-    return 2 * convolution.tiles(m) * (m + 2) ** 2 * convolution.channels * convolution.outputs
+    convolution, scheme = Convolution.of(call.contract, call.axes), call.blocking.scheme
+    return 2 * convolution.tiles(scheme.m) * scheme.n**2 * convolution.channels * convolution.outputs
 
 
 def _nothing(call: Call, function: int = 1) -> int:
@@ -197,7 +197,7 @@ def expected_seconds(call: Call, target: Target) -> float:
 def _cycles(call: Call, machine: Machine) -> float:
     if isinstance(call, Winograd):
         convolution, tile = Convolution.of(call.contract, call.axes), call.blocking.tile
-        return estimated_cycles(convolution, call.blocking.m, tile.lanes) / machine.vectors
+        return estimated_cycles(convolution, call.blocking.scheme.m, tile.lanes) / machine.vectors
     if isinstance(call, Panels):
         tile, outputs = call.tile, call.contract.output.shape[-1]
         padded = 1.0 if call.pixel_lanes else math.ceil(outputs / tile.width) * tile.width / max(outputs, 1)

@@ -66,7 +66,7 @@ def instance_text(spec: KernelSpec) -> str:
     sizes = [getattr(spec, name, None) for name in ("rows", "cols", "lanes")]
     tile = "x".join(str(n) for n in sizes if n is not None)
     tile += f"+{last}" if (last := getattr(spec, "last", 0)) else ""
-    image = f"F{spec.m}" if isinstance(spec, WinogradKernel) else ""
+    image = f"F{spec.scheme.m}" if isinstance(spec, WinogradKernel) else ""
     return " ".join(filter(None, (spec.family, image, tile, str(spec.pointers()[0]))))
 
 

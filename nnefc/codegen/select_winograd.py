@@ -17,7 +17,7 @@ from nnefc.ir.view import View
 
 def select_winograd(call: Winograd, target: Target) -> Choice:
     plain, axes, blocking = call.contract, call.axes, call.blocking
-    tile, m = blocking.tile, blocking.m
+    tile, m = blocking.tile, blocking.scheme.m
     views = (plain.x, call.w, *plain.extras, plain.output, call.scratch)
     convolution = Convolution.of(plain, axes)
     height, width, channels, outputs = convolution.height, convolution.width, convolution.channels, convolution.outputs
@@ -26,13 +26,14 @@ def select_winograd(call: Winograd, target: Target) -> Choice:
     lane = Loop(outputs, (*inward.strides, 1, *(v.strides[-1] for v in (*plain.extras, plain.output)), 1))
     operands = operands_of((plain.x,), inward, across) + operands_of(views, lane, across)[1:]
     images = tuple(Loop(p.extent, (p.strides[0], 0, *p.strides[1:], 0)) for p in call.images)
+    taps = [s for d in axes.taps for s in (plain.x.strides[d], *(0 for _ in views[1:]))]
     scratch = Scratch.of(channels, blocking)
     lines = tile.width * DType.F32.size / CACHE_LINE
     spec = WinogradKernel(
         plain.post if plain.post is not None else arg(0, plain.x.dtype),
         operands,
         len(images),
-        m,
+        blocking.scheme,
         tile.rows,
         tile.cols,
         tile.lanes,
@@ -45,7 +46,7 @@ def select_winograd(call: Winograd, target: Target) -> Choice:
         *(blocking.size, convolution.tiles(m), blocking.blocks, math.ceil(outputs / tile.width), blocking.units),
         *(math.ceil(height / m), math.ceil(width / m), height, width, channels, outputs),
         *(scratch.plane, scratch.product_plane, scratch.products, scratch.work, scratch.size),
-        *(*down.strides, *across.strides, *lane.strides, *flattened(images)),
+        *(*down.strides, *across.strides, *lane.strides, *taps, *flattened(images)),
     )
     return Choice(spec, views, geometry, blocking.units)
 

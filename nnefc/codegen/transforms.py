@@ -73,22 +73,25 @@ def store_rows(tile: Tile) -> Instruction:
     return operation("store_rows", meaning, lambda value, q, offset, step: types.void, emit)
 
 
-def linear(matrix: np.ndarray, source: Tile, target: Target, *, inputs_paired: bool) -> Instruction:
+Pairs = tuple[tuple[int, int], ...]
+
+
+def linear(matrix: np.ndarray, source: Tile, target: Target, pairs: Pairs, *, inputs_paired: bool) -> Instruction:
     """linear(v): row ``i`` of the result is the sum over ``j`` of ``matrix[i, j]`` times row ``j`` of ``v``.
 
-    The rows (the columns, if ``inputs_paired``) 1 and 2, 3 and 4, ... of the matrix are pairs of equal size that differ
-    in signs only, as opposite points of interpolation give: their sum and difference share products."""
+    ``pairs`` are rows (columns, if ``inputs_paired``) of the matrix of equal size that differ in signs only, as
+    opposite points of interpolation give: their sum and difference share products."""
     rows, columns = matrix.shape
     result = Tile(source.dtype, rows, source.cols, source.lanes)
-    halves = _halves(matrix.T).T if inputs_paired else _halves(matrix)
+    halves = _halves(matrix.T, pairs).T if inputs_paired else _halves(matrix, pairs)
 
     def meaning(v: np.ndarray) -> np.ndarray:
         return np.tensordot(matrix.astype(v.dtype), v, 1).astype(v.dtype)
 
     def vector(b: ir.IRBuilder, v: list[ir.Value]) -> list[ir.Value]:
-        v = _butterflies(b, v) if inputs_paired else v
+        v = _butterflies(b, v, pairs) if inputs_paired else v
         sums = [_sum(b, target, source, halves[i], v) for i in range(rows)]
-        return sums if inputs_paired else _butterflies(b, sums)
+        return sums if inputs_paired else _butterflies(b, sums, pairs)
 
     def emit(b: ir.IRBuilder, kind: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
         value = ir.Constant(result.llvm, ir.Undefined)
@@ -101,19 +104,19 @@ def linear(matrix: np.ndarray, source: Tile, target: Target, *, inputs_paired: b
     return operation("linear", meaning, lambda v: result, emit)
 
 
-def _halves(matrix: np.ndarray) -> np.ndarray:
+def _halves(matrix: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Rows ``a``, ``b`` of each pair as ``(a + b) / 2`` and ``(a - b) / 2``, of which every other entry is 0."""
     result = matrix.copy()
-    for k in range(1, len(matrix) - 1, 2):
-        result[k], result[k + 1] = (matrix[k] + matrix[k + 1]) / 2, (matrix[k] - matrix[k + 1]) / 2
+    for j, k in pairs:
+        result[j], result[k] = (matrix[j] + matrix[k]) / 2, (matrix[j] - matrix[k]) / 2
     return result
 
 
-def _butterflies(b: ir.IRBuilder, v: list[ir.Value]) -> list[ir.Value]:
+def _butterflies(b: ir.IRBuilder, v: list[ir.Value], pairs: Pairs) -> list[ir.Value]:
     """Sum and difference of each pair."""
     v = list(v)
-    for k in range(1, len(v) - 1, 2):
-        v[k], v[k + 1] = b.fadd(v[k], v[k + 1]), b.fsub(v[k], v[k + 1])
+    for j, k in pairs:
+        v[j], v[k] = b.fadd(v[j], v[k]), b.fsub(v[j], v[k])
     return v
 
 

@@ -16,10 +16,10 @@ import numpy as np
 from nnefc.codegen import cache
 from nnefc.codegen.artefact import assemble, load_artefact
 from nnefc.codegen.schedule import prepare, schedule
+from nnefc.codegen.schemes import SIZES
 from nnefc.codegen.target import Target
 from nnefc.codegen.ticks import launches, with_ticks
 from nnefc.codegen.ways import Way, Ways, signature
-from nnefc.codegen.winograd import POINTS
 from nnefc.codegen.workers import compile_kernels
 from nnefc.ir.graph import Origin
 from nnefc.ir.program import Contract, Program
@@ -77,7 +77,7 @@ def tune(
 
 def _ways(small: bool) -> tuple[Way, ...]:
     """All that are tried. Winograd's algorithm takes more weights."""
-    images = () if small else (Way(0), *map(Way, POINTS))
+    images = () if small else (Way(0), *map(Way, SIZES))
     return (*images, *(Way(None, rank) for rank in range(1, RANKS)))
 
 
@@ -150,7 +150,7 @@ def _read(path: Path) -> dict[str, Way] | None:
 
 
 def _is_way(way: Way) -> bool:
-    return way.image in (None, 0, *POINTS) and isinstance(way.rank, int) and 0 <= way.rank < RANKS
+    return way.image in (None, 0, *SIZES) and isinstance(way.rank, int) and 0 <= way.rank < RANKS
 
 
 def _write(path: Path, ways: Ways) -> None:

@@ -1,13 +1,11 @@
-"""Convolutions of 3 x 3 with a step of 1 by few multiplications (Winograd, 1980; Lavin and Gray, 2016).
+"""Convolutions of 3 x 3 by few multiplications (Winograd, 1980; Lavin and Gray, 2016): where and how.
 
-``F(m x m, 3 x 3)`` gives ``m x m`` outputs from ``n x n`` inputs, ``n = m + 2``, with ``n * n`` products for each pair
-of channels: ``Y = A' [(G g G') * (B' d B)] A``. The map is cut into image tiles; the last ones of a row or a column
-overlap those before, so that nothing outside the input is read.
+The map is cut into image tiles, for which ``schemes`` says the algorithm. The last ones of a row or a column overlap
+those before, so that nothing outside the input is read.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnefc.codegen.nest import Nest, collapsed, nest
+from nnefc.codegen.schemes import SIZES, Scheme, matrices
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import Panelling, TileShape, tile_shapes
 from nnefc.codegen.ways import RULES, Ways, way_of
@@ -25,64 +24,53 @@ from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.passes.fold import prune
 
-POINTS: dict[int, tuple[float, ...]] = {2: (0, 1, -1), 4: (0, 5 / 8, -5 / 8, 3 / 2, -3 / 2)}
-"""Per size ``m`` of image tiles the points of interpolation, beside infinity. They are exact in binary; among sets of
-small fractions those for 4 lose the fewest digits."""
 PLANE_PAD = 16
 """Elements between the ``n * n`` planes of scratch memory, which powers of two would map to the same cache sets."""
 
 
-@functools.cache
-def matrices(m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``B'`` (n x n), ``G`` (n x 3) and ``A'`` (m x n), of F64, for the points of ``m`` and infinity (Toom-Cook)."""
-    points = POINTS[m]
-    others = [[q for q in points if q != p] for p in points]
-    bt, g, at = np.zeros((m + 2, m + 2)), np.zeros((m + 2, 3)), np.zeros((m, m + 2))
-    for k, (p, rest) in enumerate(zip(points, others, strict=True)):
-        bt[k, : m + 1] = np.poly(rest)[::-1]
-        g[k] = np.power(p, np.arange(3)) / np.prod([p - q for q in rest])
-        at[:, k] = np.power(p, np.arange(m))
-    bt[-1], g[-1, 2], at[-1, -1] = np.poly(points)[::-1], 1, 1
-    return bt, g, at
-
-
 @dataclass(frozen=True)
 class Axes:
-    """Dimensions of a Contract's ``x``: the map's height and width, the taps that move along them, the channels."""
+    """Dimensions of a Contract's ``x``: the map's height and width, the taps that move along them, the channels; and
+    how many taps it is from pixel to pixel."""
 
     height: int
     width: int
     taps: tuple[int, int]
     channels: int
+    step: int
 
 
 def convolution_axes(call: Contract) -> Axes | None:
-    """Where a Contract is a 3 x 3 convolution with a step of 1, as its strides tell; else None.
+    """Where a Contract is a 3 x 3 convolution with a step of 1 or 2, as its strides tell; else None.
 
-    Two of its reduced dimensions are taps: of extent 3, and moving through ``x`` as a kept dimension does. One more are
-    the channels. Steps and distances between taps that agree with each other are as good as steps of 1."""
+    Two of its reduced dimensions are taps: of extent 3, and moving through ``x`` as a kept dimension does, or half as
+    far. One more are the channels. Steps and distances between taps are relative to each other."""
+    return next((axes for step in (1, 2) if (axes := _axes_of_step(call, step)) is not None), None)
+
+
+def _axes_of_step(call: Contract, step: int) -> Axes | None:
     x, first = call.x, call.x.rank - call.reduced
     if math.prod(x.shape[: call.groups]) != 1:
         return None
     taps: dict[int, int] = {}
     for d in range(call.groups, first):
         free = (r for r in range(first, x.rank) if x.shape[r] == 3 and r not in taps.values())
-        tap = next((r for r in free if x.strides[r] == x.strides[d] != 0), None)
+        tap = next((r for r in free if x.strides[r] * step == x.strides[d] != 0), None)
         if tap is not None and x.shape[d] > 1 and len(taps) < 2:
             taps[d] = tap
     rest = [r for r in range(first, x.rank) if r not in taps.values() and x.shape[r] > 1]
     if len(taps) != 2 or len(rest) != 1:
         return None
     (height, down), (width, across) = taps.items()
-    return Axes(height, width, (down, across), rest[0])
+    return Axes(height, width, (down, across), rest[0], step)
 
 
 @dataclass(frozen=True)
 class Blocking:
-    """How the image tiles of ``m x m`` pixels are worked on: in ``blocks`` blocks of ``size`` neighbours, the last one
+    """How the image tiles of a scheme are worked on: in ``blocks`` blocks of ``size`` neighbours, the last one
     overlapping the one before, by register tiles of the shape ``tile``, in ``units`` units of equal work."""
 
-    m: int
+    scheme: Scheme
     tile: TileShape
     size: int
     blocks: int
@@ -91,7 +79,7 @@ class Blocking:
 
 @dataclass(frozen=True)
 class Winograd(Call):
-    """A Contract that is a 3 x 3 convolution, by ``F(m x m, 3 x 3)``.
+    """A Contract that is a 3 x 3 convolution, by image tiles.
 
     ``w`` are the transformed weights: (panel, plane, channel, tile.width), zero-padded. ``scratch`` is memory for the
     transformed tiles, a part for each unit."""
@@ -135,7 +123,7 @@ class Scratch:
     @staticmethod
     def of(channels: int, blocking: Blocking) -> Scratch:
         """For convolutions of ``channels`` channels."""
-        n, lanes = blocking.m + 2, blocking.tile.lanes
+        n, lanes = blocking.scheme.n, blocking.tile.lanes
         plane = math.ceil(channels / lanes) * lanes * blocking.size + PLANE_PAD
         product_plane = blocking.size * blocking.tile.width + PLANE_PAD
         work = n * n * (plane + product_plane)
@@ -147,20 +135,21 @@ class Scratch:
 
 @dataclass(frozen=True)
 class Convolution:
-    """What the choice rests on: ``images`` maps of ``height x width``, channels and outputs."""
+    """What the choice rests on: ``images`` maps of ``height x width`` outputs, channels and outputs, and the step."""
 
     images: int
     height: int
     width: int
     channels: int
     outputs: int
+    step: int = 1
 
     @staticmethod
     def of(call: Contract, axes: Axes) -> Convolution:
         """Those of a Contract."""
         height, width, channels = (call.x.shape[d] for d in (axes.height, axes.width, axes.channels))
         images = math.prod(p.extent for p in image_loops(call, axes))
-        return Convolution(images, height, width, channels, call.output.shape[-1])
+        return Convolution(images, height, width, channels, call.output.shape[-1], axes.step)
 
     def tiles(self, m: int) -> int:
         """Image tiles in all."""
@@ -182,7 +171,7 @@ def estimated_cycles(c: Convolution, m: int | None, lanes: int) -> float:
 
     Weights stream while others are multiplied, so the longer of the two counts, and a quarter of the other."""
     deep, wide = math.ceil(c.channels / lanes), math.ceil(c.outputs / lanes)
-    planes, places = (9, c.images * c.height * c.width) if m is None else ((m + 2) ** 2, c.tiles(m))
+    planes, places = (9, c.images * c.height * c.width) if m is None else (Scheme(c.step, m).n ** 2, c.tiles(m))
     transforms = 0.0 if m is None else TRANSFORM * (deep + wide)
     work = places * planes * (PRODUCT * c.channels * wide + transforms)
     stream = STREAM * planes * c.channels * wide
@@ -190,9 +179,9 @@ def estimated_cycles(c: Convolution, m: int | None, lanes: int) -> float:
 
 
 def choose_tile_size(uses: Sequence[Convolution], lanes: int) -> int | None:
-    """The size of image tiles that suits convolutions of the same weights best: that of the least sum of times, each
-    relative to the direct one. None where direct convolutions are as good, or one of the maps is too small."""
-    sizes = [m for m in POINTS if all(min(c.height, c.width) >= m for c in uses)]
+    """The size of image tiles that suits convolutions of the same weights and step best: that of the least sum of
+    times, each relative to the direct one. None where direct convolutions are as good, or a map is too small."""
+    sizes = [m for m in SIZES if all(min(c.height, c.width) >= m for c in uses)]
 
     def relative(m: int) -> float:
         return sum(estimated_cycles(c, m, lanes) / estimated_cycles(c, None, lanes) for c in uses) / len(uses)
@@ -220,23 +209,25 @@ UNITS = 16
 def choose_blocking(c: Convolution, m: int, target: Target) -> Blocking:
     """How a convolution is done by image tiles of ``m x m``."""
     lanes = target.lanes(DType.F32)
+    scheme = Scheme(c.step, m)
     columns = min(COLUMNS, math.ceil(c.outputs / lanes))
     cut = (Panelling(c.outputs, columns, lanes),)
     rows = max(tile_shapes(cut, r, c.channels, lanes, target)[0].rows for r in range(1, BLOCK + 1))
     total, panels = c.tiles(m), cut[0].panels
-    each = (m + 2) ** 2 * c.channels * DType.F32.size
+    each = scheme.n**2 * c.channels * DType.F32.size
     whole = total <= WHOLE and panels >= SHARED and (each * total <= SMALL or each * c.outputs > LARGE)
     blocks = 1 if whole else math.ceil(total / (BLOCK // rows * rows))
     size = math.ceil(total / blocks)
     blocks = math.ceil(total / size)
     (tile,) = tile_shapes(cut, size, c.channels, lanes, target)
-    return Blocking(m, tile, size, blocks, min(UNITS, blocks * panels))
+    return Blocking(scheme, tile, size, blocks, min(UNITS, blocks * panels))
 
 
 # ---- the pass
 
-WeightsKey = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, int]]
-"""Weights as convolutions see them: the identity of their array, the view of it, the dimensions that are taps."""
+WeightsKey = tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, int], int]
+"""Weights as convolutions see them: the identity of their array, the view of it, the dimensions that are taps, and
+the step."""
 
 
 def common_sizes(programs: Sequence[Program], target: Target, ways: Ways = RULES) -> dict[WeightsKey, int]:
@@ -259,7 +250,7 @@ def common_sizes(programs: Sequence[Program], target: Target, ways: Ways = RULES
 
 def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, int] | None = None) -> Program:
     """Every Contract for whose weights there is a size of image tiles becomes a Winograd call: F32 convolutions of
-    3 x 3 with a step of 1, whose weights are constant. The transformed weights become constants too.
+    3 x 3 whose weights are constant. The transformed weights become constants too.
 
     ``sizes`` are the :func:`common_sizes` of this and other Programs (default: of this one). The same object if there
     is nothing to do."""
@@ -276,7 +267,7 @@ def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, in
         contract, axes, key = found
         blocking = choose_blocking(Convolution.of(contract, axes), sizes[key], target)
         if key not in transformed:
-            weights = transformed_weights(array(contract.w, constants)[(0,) * contract.groups], key[-1], blocking)
+            weights = transformed_weights(array(contract.w, constants)[(0,) * contract.groups], key[4], blocking)
             transformed[key] = _dense("winograd", weights.shape, Role.CONST, taken)
             constants[transformed[key].buffer.name] = weights.reshape(-1)
         size = Scratch.of(contract.x.shape[axes.channels], blocking).size * blocking.units
@@ -303,7 +294,7 @@ def _eligible(call: Call, program: Program) -> tuple[Contract, Axes, WeightsKey]
         return None
     w, first = call.w, call.x.rank - call.reduced
     taps = axes.taps[0] - first, axes.taps[1] - first
-    return call, axes, (id(program.constants[w.buffer.name]), w.offset, w.shape, w.strides, taps)
+    return call, axes, (id(program.constants[w.buffer.name]), w.offset, w.shape, w.strides, taps, axes.step)
 
 
 def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking) -> np.ndarray:
@@ -312,7 +303,8 @@ def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking
     rest = (d for d in range(w.ndim - 1) if d not in taps)
     w = w.transpose((*taps, *rest, w.ndim - 1))
     channels, outputs, width = math.prod(w.shape[2:-1]), w.shape[-1], blocking.tile.width
-    both = np.kron(matrices(blocking.m)[1], matrices(blocking.m)[1])
+    g = matrices(blocking.scheme)[1]
+    both = np.kron(g, g)
     packed = np.zeros((math.ceil(outputs / width), len(both), channels, width), np.float32)
     for k, panel in enumerate(packed):
         part = w[..., k * width : (k + 1) * width].astype(np.float64)

@@ -61,7 +61,7 @@ def test_ways_override_the_rules(graph: Graph) -> None:
         calls = prepare(program, HOST, ways={signature(first): Way(image)}).calls
         (made,) = [c for c in calls if c.origin == first.origin and isinstance(c, (Panels, Winograd))]
         assert isinstance(made, kind)
-        assert not isinstance(made, Winograd) or made.blocking.m == image
+        assert not isinstance(made, Winograd) or made.blocking.scheme.m == image
     cuts = ranked_cuts(14 * 14, 40, 48, HOST.lanes(first.x.dtype), HOST)
     assert len(cuts) > 1
     ways = ({signature(second): Way(None, rank)} for rank in (0, 1))

@@ -15,6 +15,7 @@ from nnefc.codegen import winograd
 from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.schedule import plan, prepare
+from nnefc.codegen.schemes import POINTS, Scheme, matrices
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import (
@@ -23,7 +24,6 @@ from nnefc.codegen.winograd import (
     choose_tile_size,
     common_sizes,
     convolution_axes,
-    matrices,
     use_winograd,
 )
 from nnefc.codegen.workers import compile_kernels
@@ -79,7 +79,7 @@ def by_tiles(contract: Contract, memory: Memory, target: Target, m: int, monkeyp
         patch.setattr(winograd, "choose_tile_size", lambda c, lanes: m)
         program = use_winograd(program_of(contract, memory), target)
     (made,) = program.calls
-    assert isinstance(made, Winograd) and made.blocking.m == m
+    assert isinstance(made, Winograd) and made.blocking.scheme.m == m
     memory |= {name: a for name, a in program.constants.items() if name != "w"}
     memory[made.scratch.buffer.name] = np.full(made.scratch.volume, np.nan, np.float32)
     return select(made, target)
@@ -107,12 +107,13 @@ SHAPES = (
 # ---- the algorithm
 
 
-@pytest.mark.parametrize("m", winograd.POINTS)
-def test_matrices_convolve(m: int) -> None:
-    bt, g, at = matrices(m)
+@pytest.mark.parametrize(("step", "m"), POINTS)
+def test_matrices_convolve(step: int, m: int) -> None:
+    scheme = Scheme(step, m)
+    bt, g, at = matrices(scheme)
     rng = np.random.default_rng(m)
-    d, taps = rng.standard_normal((m + 2, m + 2)), rng.standard_normal((3, 3))
-    windows = np.lib.stride_tricks.sliding_window_view(d, (3, 3))
+    d, taps = rng.standard_normal((scheme.n, scheme.n)), rng.standard_normal((3, 3))
+    windows = np.lib.stride_tricks.sliding_window_view(d, (3, 3))[::step, ::step]
     product = (g @ taps @ g.T) * (bt @ d @ bt.T)
     np.testing.assert_allclose(at @ product @ at.T, (windows * taps).sum((2, 3)), atol=1e-13)
     for matrix in (bt, at):
@@ -124,16 +125,20 @@ def test_points_for_tiles_of_4_lose_few_digits(
     points: tuple[float, ...] | None, low: float, high: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The largest error, in standard deviations of the output, of 64 channels; integer points lose more."""
-    assert 1e-7 <= worst_error(2, monkeypatch) <= 4e-6
     if points is not None:
-        monkeypatch.setitem(winograd.POINTS, 4, points)
-    assert low <= worst_error(4, monkeypatch) <= high
+        monkeypatch.setitem(POINTS, (1, 4), points)
+    assert low <= worst_error(4, 1, monkeypatch) <= high
 
 
-def worst_error(m: int, monkeypatch: pytest.MonkeyPatch) -> float:
+@pytest.mark.parametrize(("step", "m", "high"), [(1, 2, 4e-6), (2, 2, 4e-6), (2, 4, 8e-6)])
+def test_other_tiles_lose_few_digits_too(step: int, m: int, high: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1e-7 <= worst_error(m, step, monkeypatch) <= high
+
+
+def worst_error(m: int, step: int, monkeypatch: pytest.MonkeyPatch) -> float:
     """Of the kernel as plain Python, with the points of the moment."""
     matrices.cache_clear()
-    contract, memory = drawn((1, 12, 12, 64, 16), post=False)
+    contract, memory = drawn((1, 12, 12, 64, 16), post=False, step=step)
     wanted = expected(contract, memory)
     choice = by_tiles(contract, memory, HOST, m, monkeypatch)
     run_unjitted(choice, memory, HOST, 1)
@@ -151,30 +156,34 @@ def test_a_convolution_is_known_by_its_strides() -> None:
     order = (0, 1, 2, 5, 4, 3)
     turned = convolution_axes(replace(contract, x=contract.x.transpose(order), w=contract.w.transpose((2, 1, 0, 3))))
     assert turned is not None and (turned.taps, turned.channels) == ((5, 4), 3)
-    for step, dilation, known in ((1, 2, False), (2, 1, False), (2, 2, True)):
+    for step, dilation, known in ((1, 2, None), (2, 1, 2), (2, 2, 1), (3, 1, None)):
         contract, _ = drawn((1, 8, 9, 5, 6), step=step, dilation=dilation)
-        assert (convolution_axes(contract) is not None) == known, (step, dilation)
+        found = convolution_axes(contract)
+        assert (found.step if found else None) == known, (step, dilation)
 
 
 @pytest.mark.parametrize(
-    ("images", "height", "width", "channels", "outputs", "m"),
+    ("convolution", "m"),
     [
-        (1, 224, 224, 64, 64, 4),  # vgg16
-        (1, 28, 28, 512, 512, 4),
-        (1, 14, 14, 512, 512, 4),
-        (1, 7, 7, 512, 512, 2),  # resnet: at 4, tiles would be half empty and weights four times as large
-        (8, 7, 7, 512, 512, 4),  # which eight images pay for
-        (1, 14, 14, 128, 32, 4),  # densenet121
-        (1, 7, 7, 128, 32, 2),
-        (1, 55, 55, 16, 64, 4),  # squeezenet1_1
-        (1, 13, 13, 48, 192, 4),
-        (1, 224, 224, 3, 64, None),  # as many transforms as products
-        (1, 3, 3, 512, 512, None),  # weights from memory take the time
-        (1, 1, 100, 64, 64, None),  # smaller than any tile
+        (Convolution(1, 224, 224, 64, 64), 4),  # vgg16
+        (Convolution(1, 28, 28, 512, 512), 4),
+        (Convolution(1, 14, 14, 512, 512), 4),
+        (Convolution(1, 7, 7, 512, 512), 2),  # with 4, tiles would be half empty and weights four times as large
+        (Convolution(8, 7, 7, 512, 512), 4),  # which eight images pay for
+        (Convolution(1, 14, 14, 128, 32), 4),  # densenet121
+        (Convolution(1, 7, 7, 128, 32), 2),
+        (Convolution(1, 55, 55, 16, 64), 4),  # squeezenet1_1
+        (Convolution(1, 13, 13, 48, 192), 4),
+        (Convolution(1, 224, 224, 3, 64), None),  # as many transforms as products
+        (Convolution(1, 3, 3, 512, 512), None),  # weights from memory take the time
+        (Convolution(1, 1, 100, 64, 64), None),  # smaller than any tile
+        (Convolution(1, 28, 28, 128, 128, 2), 4),  # resnet50
+        (Convolution(1, 14, 14, 256, 256, 2), 2),
+        (Convolution(1, 7, 7, 512, 512, 2), None),
     ],
 )
-def test_the_rule(images: int, height: int, width: int, channels: int, outputs: int, m: int | None) -> None:
-    assert choose_tile_size([Convolution(images, height, width, channels, outputs)], 16) == m
+def test_the_rule(convolution: Convolution, m: int | None) -> None:
+    assert choose_tile_size([convolution], 16) == m
 
 
 def test_the_rule_for_several_uses_of_weights() -> None:
@@ -236,10 +245,10 @@ def run_unjitted(choice: Choice, memory: Memory, target: Target, parts: int) -> 
 
 
 @pytest.mark.parametrize("target", [HOST, AVX2, SSE, ARM], ids=["host", "avx2", "sse", "arm"])
-@pytest.mark.parametrize("m", winograd.POINTS)
-def test_unjitted(m: int, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("step", "m"), POINTS)
+def test_unjitted(step: int, m: int, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     for k, shape in enumerate(SHAPES):
-        contract, memory = drawn(shape, post=k % 2 == 0)
+        contract, memory = drawn(shape, post=k % 2 == 0, step=step)
         wanted = expected(contract, memory)
         choice = by_tiles(contract, memory, target, m, monkeypatch)
         run_unjitted(choice, memory, target, 3)
@@ -252,9 +261,9 @@ def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     for target in targets:
         jobs = []
         for k, shape in enumerate(SHAPES if target is HOST else SHAPES[2:5]):
-            contract, memory = drawn(shape, post=k % 2 == 0)
+            step, m = tuple(POINTS)[k % len(POINTS)]
+            contract, memory = drawn(shape, post=k % 2 == 0, step=step)
             wanted = expected(contract, memory)
-            m = (4, 2)[k % 2]
             jobs.append((m, memory, wanted, by_tiles(contract, memory, target, m, monkeypatch)))
         kernels = compile_kernels(tuple(dict.fromkeys(choice.spec for *_, choice in jobs)), target)
         loaded = load_objects([k.object for k in kernels.values()])
@@ -265,19 +274,21 @@ def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_aarch64_objects_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     specs = []
-    for m in winograd.POINTS:
-        contract, memory = drawn((1, 9, 10, 17, 18))
+    for step, m in ((1, 2), (2, 4)):
+        contract, memory = drawn((1, 9, 10, 17, 18), step=step)
         specs.append(by_tiles(contract, memory, ARM, m, monkeypatch).spec)
     for kernel in compile_kernels(tuple(specs), ARM).values():
         assert set(kernel.undefined) <= ALLOWED
 
 
 NETWORK = """
-    x = external(shape = [2, 20, 30, 26]);
+    x = external(shape = [2, 20, 31, 31]);
     w = variable(shape = [40, 20, 3, 3], label = 'w');
     v = variable(shape = [20, 40, 3, 3], label = 'v');
+    u = variable(shape = [96, 40, 3, 3], label = 'u');
     a = relu(conv(x, w, 0.25));
-    y = x + conv(a, v, 0.0);
+    b = x + conv(a, v, 0.5);
+    y = conv(relu(conv(b, w, 0.0)), u, 0.0, stride = [2, 2], padding = [(1, 1), (1, 1)]);
 """
 
 
@@ -286,13 +297,13 @@ def test_a_network_is_the_same_for_any_number_of_threads(target: str, tmp_path: 
     rng = np.random.default_rng(5)
     header = "version 1.0;\nextension KHR_enable_operator_expressions;\n"
     (tmp_path / "graph.nnef").write_text(f"{header}graph g(x) -> (y)\n{{\n{NETWORK}\n}}\n")
-    for name, shape in (("w", (40, 20, 3, 3)), ("v", (20, 40, 3, 3))):
+    for name, shape in (("w", (40, 20, 3, 3)), ("v", (20, 40, 3, 3)), ("u", (96, 40, 3, 3))):
         weights = (rng.standard_normal(shape) / 20).astype(np.float32)
         (tmp_path / f"{name}.dat").write_bytes(write_tensor(tensor_of(weights)))
     graph = nnefc.load(tmp_path)
     calls = prepare(pipeline.run(graph), Target.parse(target)).calls
-    assert sum(isinstance(c, Winograd) for c in calls) == 2
-    x = rng.standard_normal((2, 20, 30, 26)).astype(np.float32)
+    assert sum(isinstance(c, Winograd) for c in calls) == 4
+    x = rng.standard_normal((2, 20, 31, 31)).astype(np.float32)
     results = [np.asarray(nnefc.compile(graph, threads=n, target=target)(x)) for n in (1, 2, 3)]
     wanted = nnefc.evaluate(graph, {"x": x})["y"]
     for result in results:

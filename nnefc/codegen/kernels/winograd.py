@@ -1,4 +1,4 @@
-"""3 x 3 convolutions by transformed image tiles: see nnefc.codegen.winograd for the algorithm."""
+"""3 x 3 convolutions by transformed image tiles: see nnefc.codegen.schemes for the algorithm."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.schemes import Scheme, matrices
 from nnefc.codegen.spec import KernelSpec, Operand
 from nnefc.codegen.target import CACHE_LINE, Target
-from nnefc.codegen.winograd import matrices
 from nnefc.ir.expr import Expr
 from nnefc.ir.types import DType
 
@@ -28,21 +28,22 @@ class WinogradKernel(KernelSpec):
     The items of work are the panels of weights for each block of image tiles, in order; a unit is a run of them. A
     range of units uses the part of the scratch memory that is its first unit's. For each block, all its image tiles
     are transformed, lanes along channels, to planes (vector of channels, image tile, lane), one for each of the
-    ``(m + 2)**2`` elements of a tile. For each panel, these are multiplied by the planes of weights, to planes (image
+    ``n**2`` elements of a tile. For each panel, these are multiplied by the planes of weights, to planes (image
     tile, output), which are transformed back and stored. Every pixel is stored by one image tile: the last ones of a
     row or a column, which overlap those before, leave out what these store.
 
-    Geometry: HEAD numbers as named above; strides per operand down the map, across it and along lanes; per image loop
-    its extent and strides. ``images`` counts these loops; with each channel, ``ahead`` cache lines of the next plane
-    of weights are fetched. ``ragged`` says that maps are no whole number of tiles wide, ``masked_in`` and
-    ``masked_out`` that channels and outputs are no whole number of vectors.
+    Geometry: HEAD numbers as named above; strides per operand down the map, across it and along lanes, and of x from
+    tap to tap down and across (of others 0); per image loop its extent and strides. ``images`` counts these loops;
+    with each channel, ``ahead`` cache lines of the next plane of weights are fetched. ``ragged`` says that maps are no
+    whole number of tiles wide, ``masked_in`` and ``masked_out`` that channels and outputs are no whole number of
+    vectors.
     """
 
     family: ClassVar[str] = "winograd"
     final: Expr
     operands: tuple[Operand, ...]
     images: int
-    m: int
+    scheme: Scheme
     rows: int
     cols: int
     lanes: int
@@ -77,10 +78,10 @@ class WinogradKernel(KernelSpec):
         return kernel
 
     @property
-    def strides_at(self) -> tuple[int, int, int, int]:
-        """Geometry positions: strides down the map, across it, along lanes; image loops."""
-        count = len(self.operands)
-        return HEAD, HEAD + count, HEAD + 2 * count, HEAD + 3 * count
+    def strides_at(self) -> tuple[int, int, int, int, int, int]:
+        """Geometry positions: strides down the map, across it, along lanes, of taps down and across; image loops."""
+        first, second, third, fourth, fifth, sixth = (HEAD + k * len(self.operands) for k in range(6))
+        return first, second, third, fourth, fifth, sixth
 
 
 def _corner(spec: WinogradKernel) -> Any:
@@ -88,8 +89,8 @@ def _corner(spec: WinogradKernel) -> Any:
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
 
-    count, m, geometry = len(spec.operands), spec.m, i.geometry
-    down_at, across_at, _, images_at = spec.strides_at
+    count, m, geometry = len(spec.operands), spec.scheme.m, i.geometry
+    down_at, across_at, _, _, _, images_at = spec.strides_at
     start, move, advance = i.zeros(count), i.unit_offsets(count, spec.images), i.advance(count)
 
     @device
@@ -112,13 +113,13 @@ def _transform(spec: WinogradKernel, target: Target) -> Any:
     from nnefc.codegen.device import device
     from nnefc.codegen.tile import Lattice, Tile
 
-    n, lanes, scratch = spec.m + 2, spec.lanes, len(spec.operands) - 1
-    down_at, across_at, lane_at, _ = spec.strides_at
+    n, lanes, scratch = spec.scheme.n, spec.lanes, len(spec.operands) - 1
+    _, _, lane_at, down_at, across_at, _ = spec.strides_at
     geometry, advance, corner = i.geometry, i.advance(len(spec.operands)), _corner(spec)
     tile = Tile(DType.F32, n, 1, lanes)
     take = t.load_tile(Lattice(target, spec.operands, n, 1, lanes, down_at, lane_at, spec.masked_in), 0)
     load, store = t.load_rows(tile), t.store_rows(tile)
-    change = t.linear(matrices(spec.m)[0], tile, target, inputs_paired=False)
+    change = t.linear(matrices(spec.scheme)[0], tile, target, spec.scheme.pairs, inputs_paired=False)
 
     @device(inline=False)
     def transform(p: Any, g: Any, first: int, slot: int) -> None:
@@ -146,7 +147,7 @@ def _multiply(spec: WinogradKernel, target: Target) -> Any:
     from nnefc.codegen.device import device
     from nnefc.codegen.tile import Tile
 
-    planes, lanes, rows, scratch = (spec.m + 2) ** 2, spec.lanes, spec.rows, len(spec.operands) - 1
+    planes, lanes, rows, scratch = spec.scheme.n**2, spec.lanes, spec.rows, len(spec.operands) - 1
     width, line = spec.cols * spec.lanes, CACHE_LINE // DType.F32.size
     fetched, share, farthest = spec.ahead, spec.ahead * line, max(width - spec.ahead * line, 0)
     geometry = i.geometry
@@ -188,13 +189,13 @@ def _finish(spec: WinogradKernel, target: Target) -> Any:
     from nnefc.codegen.device import device
     from nnefc.codegen.tile import Lattice, Tile
 
-    count, m, n, lanes, scratch = len(spec.operands), spec.m, spec.m + 2, spec.lanes, len(spec.operands) - 1
+    count, m, n, lanes, scratch = len(spec.operands), spec.scheme.m, spec.scheme.n, spec.lanes, len(spec.operands) - 1
     width, ragged = spec.cols * lanes, spec.ragged
-    down_at, across_at, lane_at, _ = spec.strides_at
+    down_at, across_at, lane_at, *_ = spec.strides_at
     geometry, advance, corner = i.geometry, i.advance(count), _corner(spec)
     column, row, pixel = (Tile(DType.F32, k, 1, lanes) for k in (n, m, 1))
     load, store, load_pixel = t.load_rows(column), t.store_rows(row), t.load_rows(pixel)
-    change = t.linear(matrices(m)[2], column, target, inputs_paired=True)
+    change = t.linear(matrices(spec.scheme)[2], column, target, spec.scheme.pairs, inputs_paired=True)
 
     def final(rows: int) -> Any:
         lattice = Lattice(target, spec.operands, rows, 1, lanes, across_at, lane_at, spec.masked_out)
