@@ -1,56 +1,71 @@
-"""Equal calls are made once."""
+"""Equal tensors are computed once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 
 from nnefc.ir.program import Call, Program
 from nnefc.ir.view import Buffer, Role, View
 
+Form = tuple[object, ...]
+
 
 def share(program: Program) -> Program:
-    """The program without calls that compute, of the same operands, what an earlier one has computed; the same object
-    where there are none.
+    """The program without scratch tensors that an earlier one equals, as the same calls have written it: tensors padded
+    alike for several readers, say. The same object where there are none.
 
-    Both must write all of a scratch buffer that nothing else writes, in the same layout, and nothing may write to what
-    they read in between.
+    Nothing may write, between both, to what the calls read, and nothing may read a tensor before it is whole.
     """
-    writers: dict[str, int] = {}
-    for call in program.calls:
-        for v in call.writes():
-            writers[v.buffer.name] = writers.get(v.buffer.name, 0) + 1
-    written: dict[str, int] = {}
-    known: dict[tuple[object, ...], tuple[int, Buffer]] = {}
-    instead: dict[str, Buffer] = {}
-    calls: list[Call] = []
+    writers: dict[str, list[int]] = {}
+    read: dict[str, int] = {}
     for n, call in enumerate(program.calls):
-        call = call.with_views(lambda v: _moved(v, instead)) if instead else call
-        form = _form(call, writers)
-        earlier = known.get(form) if form is not None else None
-        if earlier is not None and all(written.get(v.buffer.name, -1) <= earlier[0] for v in call.reads()):
-            instead[call.writes()[0].buffer.name] = earlier[1]
-            continue
+        for v in call.writes():
+            writers.setdefault(v.buffer.name, []).append(n)
+        for v in call.reads():
+            read.setdefault(v.buffer.name, n)
+    calls: list[Call | None] = list(program.calls)
+    written: dict[str, int] = {}
+    forms: dict[str, list[Form]] = {}
+    known: dict[Form, tuple[int, Buffer]] = {}
+    instead: dict[str, Buffer] = {}
+    for n, original in enumerate(program.calls):
+        call = original.with_views(_moving(instead)) if instead else original
+        calls[n] = call
+        form = _form(call)
         if form is not None:
-            known[form] = (n, call.writes()[0].buffer)
+            buffer = call.writes()[0].buffer
+            forms.setdefault(buffer.name, []).append(form)
+            if len(forms[buffer.name]) == len(writers[buffer.name]):
+                key = (buffer.dtype, buffer.size, *forms[buffer.name])
+                first, earlier = known.setdefault(key, (writers[buffer.name][0], buffer))
+                places = writers[buffer.name]
+                whole = read.get(buffer.name, n) >= n
+                if earlier != buffer and whole and all(_unchanged(calls[k], written, first) for k in places):
+                    instead[buffer.name] = earlier
+                    for k in places:
+                        calls[k] = None
+                    continue
         written.update({v.buffer.name: n for v in call.writes()})
-        calls.append(call)
-    return program.replace(calls=tuple(calls)) if instead else program
+    return program.replace(calls=tuple(c for c in calls if c is not None)) if instead else program
 
 
-def _moved(view: View, instead: dict[str, Buffer]) -> View:
-    return replace(view, buffer=instead[view.buffer.name]) if view.buffer.name in instead else view
+def _moving(instead: dict[str, Buffer]) -> Callable[[View], View]:
+    return lambda v: replace(v, buffer=instead[v.buffer.name]) if v.buffer.name in instead else v
 
 
-def _form(call: Call, writers: dict[str, int]) -> tuple[object, ...] | None:
-    """What the call computes, and how the result lies, without the name of what it writes; None where it may not be
-    shared."""
+def _unchanged(call: Call | None, written: dict[str, int], first: int) -> bool:
+    """Whether all that a call reads was there before the call ``first``, and has stayed."""
+    return call is not None and all(written.get(v.buffer.name, -1) < first for v in call.reads())
+
+
+def _form(call: Call) -> Form | None:
+    """What the call computes and where in its buffer the result lies, without the buffer's name; None where the tensor
+    may not be shared."""
     if len(call.writes()) != 1:
         return None
     (view,) = call.writes()
-    buffer = view.buffer
-    if buffer.role is not Role.TEMP or writers[buffer.name] != 1 or not view.dense or not call.reads():
-        return None
-    if any(v.buffer == buffer for v in call.reads()):
+    if view.buffer.role is not Role.TEMP or any(v.buffer == view.buffer for v in call.reads()):
         return None
     rest = (getattr(call, f.name) for f in fields(call) if f.name not in ("origin", "output", "outputs"))
-    return type(call), view.dtype, view.shape, view.strides, *rest
+    return type(call), view.offset, view.shape, view.strides, *rest
