@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 OPTIMIZE = ("speed", "size")
 """What a network can be compiled for."""
 Path = str | os.PathLike[str]
-Shapes = Mapping[str, Sequence[int]]
+Shapes = Mapping[str, int | Sequence[int]]
+"""Shapes of inputs by name; extents of symbols by theirs, as a number or a sequence of one."""
 
 
 def load(
@@ -37,20 +38,35 @@ def load(
     """Read a model: NNEF as a folder, a bare ``graph.nnef``, or an archive (``.tar``, ``.tgz``, ``.tar.gz``, ``.zip``);
     or an ``.onnx`` file.
 
-    ``shapes`` replaces the shapes of inputs, by name; for ONNX it may also give a symbolic extent, as ``{"N": [8]}``.
-    ``constants`` binds inputs of an ONNX model to values: they are inputs no longer. Unless ``strict``, common
+    ``shapes`` replaces the shapes of inputs, by name; for ONNX and tract's dialect it may also give the extents of
+    symbols, as ``{"N": 8}``. ``constants`` binds inputs of an ONNX model to values: they are inputs no longer. Unless
+    ``strict``, common
     departures from NNEF 1.0.5 are accepted and a line about each is added to ``notes``; so is what was assumed of an
-    ONNX model. Raises InvalidModelError, UnsupportedError, and ValueError for constants of an NNEF model.
+    ONNX model. Raises InvalidModelError, UnsupportedError, ValueError for constants of an NNEF model, and TypeError for
+    shapes that are no mapping from names to shapes.
     """
+    extents = _extents(shapes)
     if os.fspath(path).lower().endswith(".onnx"):
         from nnefc.formats.onnx import load as read_onnx
 
-        return read_onnx(path, shapes=shapes, constants=constants, strict=strict, notes=notes)
+        return read_onnx(path, shapes=extents, constants=constants, strict=strict, notes=notes)
     if constants:
         raise ValueError("constants bind inputs of ONNX models, but this is an NNEF model")
     from nnefc.formats.nnef import load as read
 
-    return read(path, shapes=shapes, strict=strict, notes=notes)
+    return read(path, shapes=extents, strict=strict, notes=notes)
+
+
+def _extents(shapes: Shapes | None) -> dict[str, tuple[int, ...]]:
+    """Shapes as tuples. Raises TypeError for what is no mapping to shapes."""
+    if not isinstance(shapes, Mapping | None):
+        raise TypeError(f"shapes must map names to shapes, not be a {type(shapes).__name__}; compile takes several")
+    found: dict[str, tuple[int, ...]] = {}
+    for name, shape in (shapes or {}).items():
+        if isinstance(shape, str) or not isinstance(shape, int | np.integer | Iterable):
+            raise TypeError(f"the shape of {name!r} must be a sequence of numbers, not {shape!r}")
+        found[name] = (int(shape),) if isinstance(shape, int | np.integer) else tuple(shape)
+    return found
 
 
 def save(graph: Graph, path: Path) -> None:
@@ -211,7 +227,7 @@ def _graphs(
     if constants:
         raise ValueError("constants bind inputs while an ONNX model is read; this is a Graph")
     if isinstance(model, Graph):
-        return [with_input_shapes(model, given) for given in sets]
+        return [with_input_shapes(model, _extents(given)) for given in sets]
     if shapes is not None or not model:
         raise ValueError("shapes are for one Graph, not for several" if shapes else "there is no Graph to compile")
     return model

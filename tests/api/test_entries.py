@@ -192,6 +192,14 @@ def test_inputs_of_nnef_and_graphs(tmp_path: Path) -> None:
         nnefc.compile(graph, shapes=[{"x": (1, 4)}, {}])
 
 
+def test_extents_as_numbers(transformer: Path) -> None:
+    by_numbers = nnefc.load(transformer, shapes={"B": 2, "S": np.int64(5)})
+    assert by_numbers == nnefc.load(transformer, shapes={"ids": [2, 5], "mask": (2, 1, 5)})
+    for wrong in ([{"S": 5}], {"S": "5"}, {"S": None}):
+        with pytest.raises(TypeError, match="shape"):
+            nnefc.load(transformer, shapes=wrong)  # type: ignore[arg-type]
+
+
 COUNTER = """version 1.0;
 graph net(x) -> (y)
 {
