@@ -17,7 +17,7 @@ import numpy as np
 
 import nnefc
 from bench.bound import work
-from bench.networks import ROOT, Network
+from bench.networks import ROOT, Network, recorded_inputs
 from nnefc.errors import UnsupportedError
 from nnefc.tools.bench import answers_apart, take_turns
 from nnefc.tools.compare import complete
@@ -36,7 +36,8 @@ def measure(
     graph = nnefc.load(network.path)
     needed = work(graph)
     inputs = folder / "inputs.npz"
-    np.savez(inputs, **complete({}, {v.name: v.type for v in graph.inputs}, 0))  # type: ignore[arg-type]
+    given = recorded_inputs(network, graph)
+    np.savez(inputs, **complete(given, {v.name: v.type for v in graph.inputs}, 0))  # type: ignore[arg-type]
     record: dict[str, Any] = {"name": network.name, "group": network.group, "gflop": needed.flops * 1e-9}
     if "nnefc" in engines:
         record |= compiled(network, folder / "network", cold and network.group == "zoo")

@@ -6,9 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from bench import zoo
+from nnefc.ir.graph import Graph
 
 ROOT = Path(__file__).resolve().parent.parent
 FILLED = ROOT / ".cache" / "zoo"
@@ -22,6 +24,19 @@ class Network:
     name: str
     path: Path
     group: str
+
+
+def recorded_inputs(network: Network, graph: Graph) -> dict[str, np.ndarray]:
+    """The inputs that were recorded with a real model, by the names of the graph; empty where none were."""
+    path = network.path.with_name("onnx_io.npz")
+    if network.group != "models" or not path.is_file():
+        return {}
+    proto = onnx.load(network.path, load_external_data=False).graph
+    stored_names = {t.name for t in proto.initializer}
+    names = [i.name for i in proto.input if i.name not in stored_names]
+    with np.load(path) as stored:
+        arrays = [stored[name] for name in names if name in stored.files]
+    return dict(zip((v.name for v in graph.inputs), arrays, strict=True)) if len(arrays) == len(names) else {}
 
 
 def shared_folder() -> Path:

@@ -19,13 +19,22 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
 Call = Callable[[], Any]
+
+
+def matched(names: Sequence[str], inputs: Arrays) -> list[tuple[str, np.ndarray]]:
+    """The array of each input: by name where all names are known, else by position."""
+    if all(name in inputs for name in names):
+        return [(name, inputs[name]) for name in names]
+    if len(names) != len(inputs):
+        raise ValueError(f"the model has the inputs {', '.join(names)}, but {', '.join(inputs)} are given")
+    return list(zip(names, inputs.values(), strict=True))
 
 
 def open_nnefc(path: str, threads: int, inputs: Arrays) -> Call:
@@ -50,7 +59,7 @@ def open_ort(path: str, threads: int, inputs: Arrays) -> Call:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    fed = {i.name: inputs[i.name] for i in session.get_inputs()}
+    fed = dict(matched([i.name for i in session.get_inputs()], inputs))
     return lambda: session.run(None, fed)
 
 
@@ -60,8 +69,9 @@ def open_openvino(path: str, threads: int, inputs: Arrays) -> Call:
 
     core = openvino.Core()
     model = core.read_model(path)
-    names = [next(n for n in sorted(port.names) if n in inputs) for port in model.inputs]
-    model.reshape({i: list(inputs[name].shape) for i, name in enumerate(names)})
+    names = [next((n for n in sorted(port.names) if n in inputs), port.any_name) for port in model.inputs]
+    fed = {i: array for i, (_, array) in enumerate(matched(names, inputs))}
+    model.reshape({i: list(array.shape) for i, array in fed.items()})
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
@@ -69,7 +79,6 @@ def open_openvino(path: str, threads: int, inputs: Arrays) -> Call:
         "PERFORMANCE_HINT": "LATENCY",
     }
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    fed = {i: inputs[name] for i, name in enumerate(names)}
 
     def call() -> Any:
         results = request.infer(fed, share_inputs=True, share_outputs=True)
@@ -84,16 +93,15 @@ def open_tract(path: str, threads: int, inputs: Arrays) -> Call:
 
     if path.endswith(".onnx"):
         inference = tract.onnx().load(path)
-        names = [inference.input_name(i) for i in range(inference.input_count())]
-        for i, name in enumerate(names):
-            kind = str(inputs[name].dtype).replace("float", "f").replace("uint", "u").replace("int", "i")
-            inference.set_input_fact(i, ",".join([*map(str, inputs[name].shape), kind]))
+        fed = [x for _, x in matched([inference.input_name(i) for i in range(inference.input_count())], inputs)]
+        for i, array in enumerate(fed):
+            kind = str(array.dtype).replace("float", "f").replace("uint", "u").replace("int", "i")
+            inference.set_input_fact(i, ",".join([*map(str, array.shape), kind]))
         model = inference.into_model()
     else:
         model = tract.nnef().with_tract_extra().with_tract_transformers().load(path)
-        names = [model.input_name(i) for i in range(model.input_count())]
+        fed = [x for _, x in matched([model.input_name(i) for i in range(model.input_count())], inputs)]
     runnable = model.into_runnable()
-    fed = [inputs[name] for name in names]
     return lambda: runnable.run(fed)
 
 

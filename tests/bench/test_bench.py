@@ -79,6 +79,14 @@ def test_filled_networks_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert networks.zoo_network("lenet1") == first and first.path.is_file()
 
 
+def test_real_models_get_their_recorded_inputs(shared: Path) -> None:
+    found = {n.name: n for n in networks.real_models(shared)}
+    graph = nnefc.load(found["mnist_convsmall"].path)
+    (array,) = networks.recorded_inputs(found["mnist_convsmall"], graph).values()
+    assert array.shape == (1, 1, 28, 28)
+    assert networks.recorded_inputs(networks.Network("x", found["mnist_convsmall"].path, "zoo"), graph) == {}
+
+
 def test_what_winograd_saves() -> None:
     assert saved() == F4
     assert saved(size=7) == F2

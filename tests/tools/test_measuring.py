@@ -18,6 +18,7 @@ from nnefc.formats.nnef import parse_graph
 from nnefc.ir.graph import Graph
 from nnefc.tools import engines
 from nnefc.tools.bench import ROUNDS, answers_apart, take_turns
+from nnefc.tools.engine_worker import matched
 from nnefc.tools.machine import machine, machine_text, versions
 from nnefc.tools.peaks import cache_sizes, measure
 
@@ -141,6 +142,14 @@ def test_the_worker_imports_nothing_of_nnefc() -> None:
         "tract",
         "typing",
     }
+
+
+def test_inputs_go_by_name_else_by_position() -> None:
+    arrays = {"a": np.ones(1), "b": np.ones(2)}
+    assert [x.size for _, x in matched(["b", "a"], arrays)] == [2, 1]
+    assert [(n, x.size) for n, x in matched(["in.1", "in.2"], arrays)] == [("in.1", 1), ("in.2", 2)]
+    with pytest.raises(ValueError, match="inputs x, but a, b are given"):
+        matched(["x"], arrays)
 
 
 def test_engines_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
