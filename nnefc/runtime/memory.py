@@ -214,12 +214,12 @@ class Slot:
         "_memory",
         "_pool",
         "_request",
-        "_staged_input",
         "inputs",
         "max_threads",
         "outputs",
         "request",
         "stage",
+        "staged",
         "team",
     )
 
@@ -242,7 +242,7 @@ class Slot:
         self.inputs = [Operand(port, sources, i) for i, port in enumerate(entry.inputs)]
         self.outputs = [Operand(port, results, i) for i, port in enumerate(entry.outputs)]
         single = len(entry.inputs) == 1 and self.inputs[0].stage is not None
-        self._staged_input = self.inputs[0] if single else None
+        self.staged = self.inputs[0] if single else None
         self.stage = self.outputs[0].stage if len(entry.outputs) == 1 else None
         self.max_threads = entry.max_threads
         self._memory = call, arena, sync
@@ -251,13 +251,9 @@ class Slot:
         self.team: object = None
         self._pool: Any = None
 
-    def load(self, arrays: tuple[Any, ...]) -> list[np.ndarray | None] | None:
+    def load(self, arrays: tuple[Any, ...]) -> list[np.ndarray | None]:
         """Make ``arrays`` the inputs. Returns what must stay alive during the call; raises as :func:`checked` does."""
-        staged = self._staged_input
-        if staged is None:
-            return [operand.load(array) for operand, array in zip(self.inputs, arrays, strict=True)]
-        staged.load(arrays[0])
-        return None
+        return [operand.load(array) for operand, array in zip(self.inputs, arrays, strict=True)]
 
     def prepare(self) -> list[np.ndarray | None]:
         """Where the outputs will be written, the caller giving no place: see :meth:`Operand.prepare`."""

@@ -107,7 +107,8 @@ class Model:
         except IndexError:
             slot = self._new_slot(calls)
         try:
-            held = slot.load(arrays)  # stays alive while native code runs
+            staged = slot.staged
+            held = slot.load(arrays) if staged is None else staged.load(arrays[0])  # lives while native code runs
             stage = slot.stage if out is None else None
             if stage is None:
                 targets = slot.prepare() if out is None else self._targets(slot.outputs, out, arrays)
