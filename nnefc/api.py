@@ -40,10 +40,11 @@ def load(
 
     ``shapes`` replaces the shapes of inputs, by name; for ONNX and tract's dialect it may also give the extents of
     symbols, as ``{"N": 8}``. ``constants`` binds inputs of an ONNX model to values: they are inputs no longer. Unless
-    ``strict``, common
-    departures from NNEF 1.0.5 are accepted and a line about each is added to ``notes``; so is what was assumed of an
-    ONNX model. Raises InvalidModelError, UnsupportedError, ValueError for constants of an NNEF model, and TypeError for
-    shapes that are no mapping from names to shapes.
+    ``strict``, common departures from NNEF 1.0.5 are accepted and a line about each is added to ``notes``; so is what
+    was assumed of an ONNX model.
+
+    Raises InvalidModelError, UnsupportedError, ValueError for constants of an NNEF model, and TypeError for shapes that
+    are no mapping from names to shapes.
     """
     extents = _extents(shapes)
     if os.fspath(path).lower().endswith(".onnx"):

@@ -114,8 +114,7 @@ def held(path: Path, sets: list[Shapes], threads: int, folder: Path) -> tuple[nn
 CONVOLUTIONAL: list[Shapes] = [{"x": (1, 3, 32, 32)}, {"x": (4, 3, 32, 32)}, {"x": (1, 3, 47, 61)}]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize(("threads", "count"), [(1, 3), (2, 2)])
 def test_batch_and_picture(convolutional: Path, tmp_path: Path, threads: int, count: int) -> None:
     model, largest = held(convolutional, CONVOLUTIONAL[:count], threads, tmp_path)
     assert (tmp_path / "net" / "weights.bin").stat().st_size < 1.1 * largest
