@@ -116,12 +116,14 @@ def test_no_pattern_is_left_over() -> None:
 
 
 @pytest.mark.conformance
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_compiled(part: int) -> None:
     assert not {name: o for name, o in compiled(part).items() if o.startswith("failed")}
 
 
 @pytest.mark.conformance
+@pytest.mark.timeout(900)
 def test_table_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     cases = every_case()
     outcomes = {name: o for part in range(PARTS) for name, o in compiled(part).items()}
