@@ -57,6 +57,15 @@ class KernelSpec(ABC):
         """The Python function that Numba compiles for ``target``; it also runs un-jitted in tests where it can."""
 
 
+class OperandKernel(KernelSpec):
+    """A kernel whose pointers are its ``operands``, in order."""
+
+    operands: tuple[Operand, ...]
+
+    def pointers(self) -> tuple[DType, ...]:
+        return tuple(o.dtype for o in self.operands)
+
+
 class Space(enum.Enum):
     """Where a pointer operand lies. INPUT and OUTPUT are numbered; FLAG is the call's int32 error word."""
 

@@ -14,7 +14,7 @@ from nnefc.ir.expr import Expr, arg
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
 from nnefc.ir.view import Role, View
 from nnefc.ir.window import Window
-from nnefc.passes.rewrite import Rewriting
+from nnefc.passes.rewrite import Rewriting, exhaust
 
 MAX_NODES = 96
 """Nodes that a fused expression may have."""
@@ -25,13 +25,7 @@ MAX_OPERANDS = 12
 def fuse(program: Program) -> Program:
     """The program with the two rules applied until none fits; the same object where none did."""
     state = _State(program)
-    changed, again = False, True
-    while again:  # a call may lose readers, while those are fused, until it has only one
-        again = False
-        for n in range(len(state.calls)):
-            while state.step(n):
-                again = changed = True
-    return state.result(program) if changed else program
+    return exhaust(program, state, state.step)
 
 
 class _State(Rewriting):

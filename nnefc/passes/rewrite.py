@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nnefc.ir.program import Call, Program
 
 
@@ -47,3 +49,15 @@ class Rewriting:
     def result(self, program: Program) -> Program:
         """The program with these calls."""
         return program.replace(calls=tuple(c for c in self.calls if c is not None))
+
+
+def exhaust(program: Program, state: Rewriting, step: Callable[[int], bool]) -> Program:
+    """The program with ``step(n)``, which rewrites ``state`` at call ``n`` and says whether it did, done until it fits
+    nowhere; the same object where it never did. A call may lose readers meanwhile, so that a step fits that did not."""
+    changed, again = False, True
+    while again:
+        again = False
+        for n in range(len(state.calls)):
+            while step(n):
+                again = changed = True
+    return state.result(program) if changed else program

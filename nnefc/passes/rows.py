@@ -15,7 +15,7 @@ from nnefc.ir.expr import UNARY_FLOAT, Expr, arg
 from nnefc.ir.program import Call, Map, Program, Reduce, Row
 from nnefc.ir.view import Role, View
 from nnefc.passes.fuse import MAX_NODES, MAX_OPERANDS, alignment
-from nnefc.passes.rewrite import Rewriting
+from nnefc.passes.rewrite import Rewriting, exhaust
 
 STAGES = frozenset({"sum", "max", "min"})
 FEW_ROWS = 16
@@ -29,13 +29,7 @@ Convert = Callable[[View], View]
 def rows(program: Program) -> Program:
     """The program with the rules applied until none fits; the same object where none did."""
     state = _State(program)
-    changed, again = False, True
-    while again:
-        again = False
-        for n in range(len(state.calls)):
-            while state.step(n):
-                again = changed = True
-    return state.result(program) if changed else program
+    return exhaust(program, state, state.step)
 
 
 class _State(Rewriting):

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import arg, call, const, select
-from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
-class BoxKernel(KernelSpec):
+class BoxKernel(OperandKernel):
     """``operands`` are x, batch, rows, columns and the output: see ``ir.program.BoxReduce``. ``op`` is max or mean.
 
     A unit is one (box, i, j). Geometry: images, height, width, channels; x's strides along images, height, width; the
@@ -27,9 +26,6 @@ class BoxKernel(KernelSpec):
     lanes: int
     full: bool
     tail: bool
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
-from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
-class ContractKernel(KernelSpec):
+class ContractKernel(OperandKernel):
     """``operands`` are x, the packed weights, the extras and the output; the last operand's offset counts its lanes.
 
     A unit is one index of the ``outer`` loops, among them the panel and blocks of rows. In it, ``rows`` neighbours
@@ -44,9 +43,6 @@ class ContractKernel(KernelSpec):
     last: int
     full: bool
     tail: bool
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import arg
 from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
-class GatherKernel(KernelSpec):
+class GatherKernel(OperandKernel):
     """``operands`` are the index, x and the output. If ``along``, each lane has an index of its own, else all have one.
 
     Geometry: extent of the gathered dimension, its stride in x, lanes; row strides (unused), lane strides; per outer
@@ -30,7 +30,7 @@ class GatherKernel(KernelSpec):
     check: bool
 
     def pointers(self) -> tuple[DType, ...]:
-        return (*(o.dtype for o in self.operands), DType.I32)
+        return (*super().pointers(), DType.I32)
 
     def build(self, target: Target) -> Callable[..., Any]:
         return _along(self, target) if self.along else _across(self, target)

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
-from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
-class MapKernel(KernelSpec):
+class MapKernel(OperandKernel):
     """``operands`` are the ``inputs`` inputs, then one output per expression.
 
     A unit is one index of the ``dims`` outer dimensions; in it, all rows and lanes are done. Geometry: rows, lanes;
@@ -29,9 +28,6 @@ class MapKernel(KernelSpec):
     lanes: int
     full: bool
     tail: bool
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import Access, KernelSpec, Operand
+from nnefc.codegen.spec import Access, Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
-from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
-class PixelsKernel(KernelSpec):
+class PixelsKernel(OperandKernel):
     """``operands`` are x, the weights, the extras and the output, as they lie along pixels; their rows are outputs.
 
     A unit is one index of the ``outer`` loops. In it, tiles of all ``rows`` outputs by ``cols`` vectors of ``lanes``
@@ -37,9 +36,6 @@ class PixelsKernel(KernelSpec):
     cols: int
     lanes: int
     last: int
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i

@@ -6,17 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
-from nnefc.ir.types import DType
 
 BLOCK = 128
 """Terms that a lane adds up before they are added to the sum of those before."""
 
 
 @dataclass(frozen=True)
-class RowsKernel(KernelSpec):
+class RowsKernel(OperandKernel):
     """One or more reductions over the reduced dimensions, then a store per kept index, or per element if ``mapped``.
 
     ``operands`` are the ``inputs`` inputs, the extras (read with the last store) and the output. If ``horizontal``,
@@ -47,9 +46,6 @@ class RowsKernel(KernelSpec):
     horizontal: bool
     stored: bool
     blocked: bool
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         return _horizontal(self, target) if self.horizontal else _vertical(self, target)

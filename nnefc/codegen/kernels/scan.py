@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
-from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
-class ScanKernel(KernelSpec):
+class ScanKernel(OperandKernel):
     """``operands`` are x and the output: see ``ir.sequential.Scan``. A unit is one index of the ``outer`` dimensions.
 
     Geometry: elements along the scanned dimension, lanes; the operands' strides along lanes and along the scanned
@@ -30,9 +29,6 @@ class ScanKernel(KernelSpec):
     lanes: int
     full: bool
     tail: bool
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i

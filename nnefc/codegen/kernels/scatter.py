@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
 from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
-class ScatterKernel(KernelSpec):
+class ScatterKernel(OperandKernel):
     """``operands`` are the index, the output as it is read, the updates, and the output as it is written; the error
     flag follows. ``expr`` combines what is there with an update. If ``along``, each lane has an index of its own and
     goes alone, else all have one. A unit is one index of the ``outer`` kept dimensions.
@@ -34,7 +34,7 @@ class ScatterKernel(KernelSpec):
     check: bool
 
     def pointers(self) -> tuple[DType, ...]:
-        return (*(o.dtype for o in self.operands), DType.I32)
+        return (*super().pointers(), DType.I32)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i

@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
-from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
-class TransposeKernel(KernelSpec):
+class TransposeKernel(OperandKernel):
     """``operands`` are the inputs and the output of ``expr``. Operand 0 lies contiguously along rows, the output along
     lanes. There are at least ``lanes`` rows; the last block of rows overlaps the one before, so the output must not be
     an input.
@@ -30,9 +29,6 @@ class TransposeKernel(KernelSpec):
     lanes: int
     full: bool
     tail: bool
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
-from nnefc.ir.types import DType
 from nnefc.ir.window import Slide
 
 
 @dataclass(frozen=True)
-class WindowKernel(KernelSpec):
+class WindowKernel(OperandKernel):
     """``operands`` are x, the weights if there are any, the extras and the output; the first ``inputs`` make ``expr``.
 
     Windows slide along ``columns``, constant when the kernel is compiled, and along ``heights`` other dimensions, whose
@@ -55,9 +54,6 @@ class WindowKernel(KernelSpec):
     def heights(self) -> int:
         """The dimensions beside the columns that windows slide along."""
         return len(self.spreads)
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i

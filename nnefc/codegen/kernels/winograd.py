@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from nnefc.codegen.schemes import Scheme, matrices
-from nnefc.codegen.spec import KernelSpec, Operand
+from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import CACHE_LINE, Target
 from nnefc.ir.expr import Expr
 from nnefc.ir.types import DType
@@ -21,7 +21,7 @@ products and the tile at work begin, and its size; the first number after these.
 
 
 @dataclass(frozen=True)
-class WinogradKernel(KernelSpec):
+class WinogradKernel(OperandKernel):
     """``operands`` are x, the transformed weights, the extras, the output and the scratch memory; ``x`` lies along its
     channels, all else along the outputs.
 
@@ -51,9 +51,6 @@ class WinogradKernel(KernelSpec):
     ragged: bool
     masked_in: bool
     masked_out: bool
-
-    def pointers(self) -> tuple[DType, ...]:
-        return tuple(o.dtype for o in self.operands)
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
