@@ -36,13 +36,13 @@ SECONDS, QUICK_SECONDS = 0.8, 0.2
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for and write the report."""
     args = _parser().parse_args(argv)
+    chosen = _chosen(args)
     peers = [e for e in args.engines if e != "nnefc"]
     try:
         require(peers)
     except (ValueError, NnefcError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 4 if isinstance(error, NnefcError) else 2
-    chosen = _chosen(args)
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     peaks = [measure_peaks(n) for n in args.threads]
     record: dict[str, Any] = {

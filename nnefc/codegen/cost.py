@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import Convolution, Winograd, estimated_cycles
@@ -87,7 +85,8 @@ def _bytes(views: Iterable[View]) -> int:
 
 
 def _volume(views: tuple[View, ...]) -> int:
-    return math.prod(np.broadcast_shapes(*(v.shape for v in views)))
+    """Elements of the shape that views of one rank have when broadcast; NumPy's function refuses the largest."""
+    return math.prod(next((n for n in extents if n != 1), 1) for extents in zip(*(v.shape for v in views), strict=True))
 
 
 def _arithmetic(expr: Expr, function: int = 1) -> int:
