@@ -8,7 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import onnx
+import onnx.helper
 import pytest
+
+from nnefc.formats.onnx import load
+from nnefc.ops.evaluate import evaluate
 
 MEASURE = """
 import json, re, sys, threading, time
@@ -59,3 +65,29 @@ def test_vgg16_is_read_without_copies(shared: Path, tmp_path: Path) -> None:
     )
     assert ours["peak"] <= 1.3 * size
     assert ours["seconds"] <= 2 * theirs["seconds"]
+
+
+@pytest.mark.conformance
+def test_external_data_beyond_two_gigabytes_is_read_without_copies(tmp_path: Path) -> None:
+    """The last row of a table of 2.25 GB (a sparse file); a message of protocol buffers ends at 2 GB."""
+    rows, width = 9 << 16, 1024
+    size = 4 * rows * width
+    with open(tmp_path / "table.bin", "wb") as file:
+        file.seek(size - 4 * width)
+        file.write(np.arange(width, dtype=np.float32).tobytes())
+    table = onnx.TensorProto(name="table", data_type=onnx.TensorProto.FLOAT, dims=[rows, width])
+    table.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", "table.bin"), ("offset", "0"), ("length", str(size))):
+        table.external_data.add(key=key, value=value)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gather", ["table", "i"], ["y"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("i", onnx.TensorProto.INT64, [2])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [2, width])],
+        [table],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)]), path)
+    assert measured("nnefc", path)["peak"] < 0.1 * size
+    found = evaluate(load(path), {"i": np.array([0, rows - 1])})["y"]
+    assert np.array_equal(found, [np.zeros(width), np.arange(width)])
