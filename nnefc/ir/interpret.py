@@ -66,7 +66,9 @@ def _store(view: ir.View, memory: Memory, value: np.ndarray) -> None:
 
 def _map(call: ir.Map, memory: Memory) -> None:
     args = [array(v, memory) for v in call.inputs]
-    results = [np.array(e.evaluate(args)) for e in call.exprs]
+    results = [e.evaluate(args) for e in call.exprs]
+    if len(results) > 1:  # an output may lie on what another expression copies
+        results = [np.array(r) for r in results]
     for view, result in zip(call.outputs, results, strict=True):
         _store(view, memory, result)
 
