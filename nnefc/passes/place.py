@@ -55,13 +55,13 @@ class _State(Rewriting):
         return len(self.writers.get(name, ())) + len(self.readers.get(name, ()))
 
     def _join(self, n: int, source: View, target: View) -> bool:
-        """Make the copy one with an earlier one, if both are neighbouring parts."""
+        """Make the copy one with an earlier one, if both are neighbouring parts and neither reads what is copied to."""
         for m in sorted(self.writers[target.buffer.name], reverse=True):
             other = self._copy(m) if m < n else None
             if other is None or other[0].buffer != source.buffer or self.written(source.buffer.name, m, n):
                 continue
             pair = _joined(other, (source, target)) or _joined((source, target), other)
-            if pair is not None and not self._touched(other[1], m, n):
+            if pair is not None and disjoint(*pair) and not self._touched(other[1], m, n):
                 second = self.call(n)
                 assert isinstance(second, Map)
                 origin = self.call(m).origin.merged(second.origin)

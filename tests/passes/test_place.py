@@ -137,6 +137,26 @@ def test_a_copy_stays_if_its_source_changes_before_it_is_read() -> None:
     )
 
 
+def test_copies_of_which_one_reads_what_the_other_wrote_stay_two() -> None:
+    """A border reflected further than the tensor is long: rows 3 and 4 from 1 and 2, then 5 and 6 from 3 and 4."""
+
+    def build(b: ProgramBuilder) -> None:
+        out = b.new((7, 2), F)
+        b.copy(b.input("x", F, (3, 2)), out.slice(0, 0, 3))
+        b.copy(out.slice(0, 1, 2), out.slice(0, 3, 2))
+        b.copy(out.slice(0, 3, 2), out.slice(0, 5, 2))
+        b.output("y", b.map(call("exp", X), [out]))
+
+    calls = """
+        t: f32[3,2]@0(2,1) = map([x: f32[3,2]], $0);
+        t: f32[2,2]@6(2,1) = map([t: f32[2,2]@2(2,1)], $0);
+        t: f32[2,2]@10(2,1) = map([t: f32[2,2]@6(2,1)], $0);
+        """
+    last = "y.out: f32[7,2] = map([t: f32[7,2]], exp($0));"
+    copied = "t.2: f32[7,2] = map([t: f32[7,2]], exp($0));\ny.out: f32[7,2] = map([t.2: f32[7,2]], $0);"
+    check(build, place, calls + copied, calls + last)
+
+
 def test_rows_of_a_product_are_not_cut_short() -> None:
     """The product reads 9 pixels in a row from t; inside the padded tensor they would lie in rows of 3."""
 
