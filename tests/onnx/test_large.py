@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,13 @@ def measured(reader: str, path: Path) -> dict[str, float]:
 
 
 @pytest.mark.conformance
-def test_vgg16_is_read_without_copies(shared: Path, tmp_path: Path) -> None:
+def test_vgg16_is_read_without_copies(shared: Path, tmp_path: Path, tell: Callable[[str], None]) -> None:
     path = tmp_path / "vgg16.onnx"
     subprocess.run([sys.executable, str(shared / "tools" / "zoo.py"), "vgg16", str(path)], check=True)
     size = path.stat().st_size
     assert size > 500 << 20
     ours, theirs = measured("nnefc", path), measured("onnxruntime", path)
-    print(
+    tell(
         f"reading {size >> 20} MB: nnefc {ours['seconds']:.2f} s with {ours['peak'] >> 20} MB of its own, ONNX Runtime "
         f"{theirs['seconds']:.2f} s with {theirs['peak'] >> 20} MB"
     )

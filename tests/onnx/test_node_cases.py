@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import node_cases
 import ort
@@ -124,11 +124,10 @@ def test_compiled(part: int) -> None:
 
 @pytest.mark.conformance
 @pytest.mark.timeout(900)
-def test_table_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_of_all(tell: Callable[[str], None]) -> None:
     cases = every_case()
     outcomes = {name: o for part in range(PARTS) for name, o in compiled(part).items()}
     peer = {c.name: ort.passes(c) for c in cases}
-    with capsys.disabled():
-        print("\n" + table(cases, outcomes, peer))
+    tell(table(cases, outcomes, peer))
     dense = [c for c in cases if c.dense]
     assert sum(outcomes[c.name] == "passed" for c in dense) >= LEAST_DENSE * len(dense)
