@@ -29,7 +29,7 @@ from nnefc.codegen.nest import (
 )
 from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
-from nnefc.ir.expr import UNARY_FLOAT, Expr, arg
+from nnefc.ir.expr import Expr, arg
 from nnefc.ir.program import Reduce, Row
 from nnefc.ir.types import DType
 from nnefc.ir.view import View
@@ -180,14 +180,10 @@ def _read_back(call: Row) -> Expr | None:
     """The final expression of a Row with the elements of its last stage read from the output, where that stage leaves
     them; None where this spares no function, or inputs are read besides, which the output may lie upon."""
     inputs, (_, elements) = len(call.inputs), call.stages[-1]
-    if elements.dtype is not call.output.dtype or not _has_function(elements):
+    if elements.dtype is not call.output.dtype or not elements.has_function():
         return None
     final = _with_argument(call.expr, elements, arg(inputs + len(call.stages), elements.dtype))
     return None if any(k < inputs for k in final.arguments()) else final
-
-
-def _has_function(expr: Expr) -> bool:
-    return expr.op in UNARY_FLOAT or any(_has_function(a) for a in expr.args)
 
 
 def _with_argument(expr: Expr, old: Expr, new: Expr) -> Expr:

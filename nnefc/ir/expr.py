@@ -54,6 +54,10 @@ class Expr:
         """The number of nodes."""
         return 1 + sum(a.size() for a in self.args)
 
+    def has_function(self) -> bool:
+        """Whether a function that takes many operations is among the nodes: what is better not computed twice."""
+        return self.op in UNARY_FLOAT or self.op == "pow" or any(a.has_function() for a in self.args)
+
     def evaluate(self, args: Sequence[np.ndarray]) -> np.ndarray:
         """The NumPy meaning: ``args[i]`` stands for ``$i``; the arguments broadcast as NumPy does."""
         with np.errstate(all="ignore"):

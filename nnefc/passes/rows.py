@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from nnefc.ir.expr import UNARY_FLOAT, Expr, arg
+from nnefc.ir.expr import Expr, arg
 from nnefc.ir.program import Call, Map, Program, Reduce, Row
 from nnefc.ir.view import Role, View
 from nnefc.passes.fuse import MAX_NODES, MAX_OPERANDS, alignment
@@ -90,9 +90,9 @@ def _read_through(producer: Map, reader: Reduce | Row, output: View) -> Call | N
         return None
     if isinstance(reader, Reduce):
         whole = reader.expr.substitute(args)
-        twice = _uses(reader.expr, places) > 1 and _has_function(expr)
+        twice = _uses(reader.expr, places) > 1 and expr.has_function()
         return None if twice or whole.size() > MAX_NODES else replace(reader, inputs=kept, expr=whole)
-    if _has_function(expr):
+    if expr.has_function():
         return None
     return _row(reader, kept, args, count, stages)
 
@@ -116,10 +116,6 @@ def _uses(expr: Expr, places: list[int]) -> int:
     if expr.op == "arg":
         return int(expr.value in places)
     return sum(_uses(a, places) for a in expr.args)
-
-
-def _has_function(expr: Expr) -> bool:
-    return expr.op in UNARY_FLOAT or expr.op == "pow" or any(map(_has_function, expr.args))
 
 
 def _row_of(producer: Reduce, reader: Map, output: View) -> Row | None:
@@ -193,7 +189,7 @@ def _one_row(producer: Row, reader: Row, output: View) -> Row | None:
     if any(d >= 0 and (d < second) != (k < first) for k, d in enumerate(found)):
         return None
     uses = sum(_uses(e, places) for e in (*(e for _, e in reader.stages), reader.expr))
-    if _has_function(producer.expr) and uses > 2:
+    if producer.expr.has_function() and uses > 2:
         return None
 
     def convert(v: View) -> View:

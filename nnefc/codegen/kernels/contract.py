@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels import columns
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -88,11 +89,8 @@ def _product(spec: ContractKernel, target: Target) -> Any:
     """The sums of a tile: those of the whole columns and, if there is one, those of the last."""
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
-    from nnefc.codegen.tile import Tile
 
-    dtype, rows, width = spec.operands[0].dtype, spec.rows, spec.cols * spec.lanes + spec.last
-    whole, narrow = Tile(dtype, rows, spec.cols, spec.lanes), Tile(dtype, rows, 1, spec.last)
-    tiles = (whole, narrow) if spec.last else (whole,)
+    tiles, width = columns.tiles(spec), spec.cols * spec.lanes + spec.last
     zero, outer, fetch, geometry = i.zero_tiles(tiles), i.outer(tiles, target), i.prefetch, i.geometry
     unit_step = spec.unit
     row_at, _, _, reduced_at = _layout(spec)
@@ -118,25 +116,13 @@ def _product(spec: ContractKernel, target: Target) -> Any:
 def _store(spec: ContractKernel, target: Target, masked: bool) -> Any:
     """Stores what a product returns, ``valid`` outputs of it if ``masked``."""
     from nnefc.codegen import instructions as i
-    from nnefc.codegen.device import device
     from nnefc.codegen.tile import Lattice
 
-    count, whole = len(spec.operands), spec.cols * spec.lanes
+    count = len(spec.operands)
     row_at, lane_at, _, _ = _layout(spec)
-    advance = i.advance(count)
 
-    def lattice(cols: int, lanes: int) -> Lattice:
-        return Lattice(target, spec.operands, spec.rows, cols, lanes, row_at, lane_at, masked)
+    def storing(cols: int, lanes: int) -> Any:
+        lattice = Lattice(target, spec.operands, spec.rows, cols, lanes, row_at, lane_at, masked)
+        return i.store_tile(lattice, spec.final, range(2, count - 1), count - 1)
 
-    extras = range(2, count - 1)
-    put = i.store_tile(lattice(spec.cols, spec.lanes), spec.final, extras, count - 1)
-    if not spec.last:
-        return put
-    put_last = i.store_tile(lattice(1, spec.last), spec.final, extras, count - 1)
-
-    @device
-    def put_both(found: Any, p: Any, offsets: Any, g: Any, valid: int) -> None:
-        put((found[0],), p, offsets, g, valid)
-        put_last((found[1],), p, advance(offsets, g, lane_at, whole), g, valid - whole)
-
-    return put_both
+    return columns.store(spec, lane_at, storing)

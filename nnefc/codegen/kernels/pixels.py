@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels import columns
 from nnefc.codegen.spec import Access, Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -68,11 +69,8 @@ def _product(spec: PixelsKernel, target: Target) -> Any:
     """The sums of a tile: those of the whole vectors and, if there is one, those of the last."""
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
-    from nnefc.codegen.tile import Tile
 
-    dtype, rows = spec.operands[0].dtype, spec.rows
-    whole, narrow = Tile(dtype, rows, spec.cols, spec.lanes), Tile(dtype, rows, 1, spec.last)
-    tiles = (whole, narrow) if spec.last else (whole,)
+    tiles, rows = columns.tiles(spec), spec.rows
     zero, outer, geometry = i.zero_tiles(tiles), i.outer(tiles, target), i.geometry
     unit_step, starts_at = spec.unit, _layout(spec)[3]
 
@@ -95,26 +93,14 @@ def _store(spec: PixelsKernel, target: Target) -> Any:
     """Stores what a product returns."""
     from nnefc.codegen import instructions as i
     from nnefc.codegen import shuffles
-    from nnefc.codegen.device import device
     from nnefc.codegen.tile import Lattice
 
-    count, whole = len(spec.operands), spec.cols * spec.lanes
+    count = len(spec.operands)
     row_at, lane_at, _, _ = _layout(spec)
-    advance = i.advance(count)
     make = i.store_tile if spec.operands[-1].access is Access.UNIT else shuffles.store_turned
 
     def storing(cols: int, lanes: int) -> Any:
         lattice = Lattice(target, spec.operands, spec.rows, cols, lanes, row_at, lane_at, False)
         return make(lattice, spec.final, range(2, count - 1), count - 1)
 
-    put = storing(spec.cols, spec.lanes)
-    if not spec.last:
-        return put
-    put_last = storing(1, spec.last)
-
-    @device
-    def put_both(found: Any, p: Any, offsets: Any, g: Any, valid: int) -> None:
-        put((found[0],), p, offsets, g, valid)
-        put_last((found[1],), p, advance(offsets, g, lane_at, whole), g, valid)
-
-    return put_both
+    return columns.store(spec, lane_at, storing)
