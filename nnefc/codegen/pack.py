@@ -116,7 +116,7 @@ def pack(
     shared = common_cuts([program], target, exact) if shared is None else shared
     calls: list[Call] = []
     packed: dict[tuple[View, tuple[int, ...], int], View] = {}
-    names = iter(_fresh(set(program.buffers())))
+    names = program.fresh_names("packed")
     written = {v.buffer.name for c in program.calls for v in c.writes()}
     for call in program.calls:
         if not isinstance(call, Contract):
@@ -174,14 +174,6 @@ def _outputs(call: Contract, first: int, count: int) -> Contract:
         return v.slice(v.rank - 1, first, count)
 
     return replace(call, w=cut(call.w), extras=tuple(map(cut, call.extras)), output=cut(call.output))
-
-
-def _fresh(taken: set[str]) -> Iterator[str]:
-    k = 0
-    while True:
-        k += 1
-        if f"packed.{k}" not in taken:
-            yield f"packed.{k}"
 
 
 def _reduced_order(call: Contract) -> tuple[int, ...]:

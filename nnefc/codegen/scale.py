@@ -29,7 +29,7 @@ def scale_weights(program: Program) -> Program:
     """The packed program with every product of an image and a factor per channel taken on the weights, if only
     contractions over the channels read it and it pays. The same object where there is none."""
     state = Rewriting(program)
-    names = set(program.buffers())
+    names = program.fresh_names("scaled")
     before: dict[int, Call] = {}
     for n, product in enumerate(program.calls):
         for image, factors in _operands(product):
@@ -37,19 +37,13 @@ def scale_weights(program: Program) -> Program:
             if found:
                 state.replace(n, None)
                 for m, scaling in found.items():
-                    panels, before[m] = _on_weights(scaling, _fresh(names), product)
+                    panels, before[m] = _on_weights(scaling, next(names), product)
                     state.replace(m, panels)
                 break
     if not before:
         return program
     calls = (c for m, one in enumerate(state.calls) for c in (before.get(m), one))
     return program.replace(calls=tuple(c for c in calls if c is not None))
-
-
-def _fresh(taken: set[str]) -> str:
-    name = next(n for n in (f"scaled.{k}" for k in range(1, len(taken) + 2)) if n not in taken)
-    taken.add(name)
-    return name
 
 
 def _operands(product: Call) -> tuple[tuple[View, View], ...]:

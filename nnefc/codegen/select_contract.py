@@ -85,7 +85,6 @@ def select_contract(call: Panels, target: Target) -> Choice:
     lane = Loop(outputs, (0, 1, *(v.strides[-1] for v in views[2:])))
     axis = plain.groups
     panel = Loop(call.w.shape[axis], (0, call.w.strides[axis], *(s * tile.width for s in lane.strides[2:])))
-    panel = Loop(panel.extent, panel.strides) if panel.extent > 1 else unit_loop(count)
     outer = [Loop(p.extent, (*p.strides, 0, 0)) for p in collapsed(groups)]
     if panel.extent > 1:
         outer.append(Loop(panel.extent, (*panel.strides, tile.width, 0)))

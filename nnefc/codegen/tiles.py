@@ -148,11 +148,6 @@ def ranked_cuts(rows: int, outputs: int, steps: int, lanes: int, target: Target,
     return [cut for _, cut in sorted(fitting, key=lambda pair: (pair[0], -pair[1][0].columns))]
 
 
-def best_cut(rows: int, outputs: int, steps: int, lanes: int, target: Target, exact: bool = False) -> Cut:
-    """The first of :func:`ranked_cuts`."""
-    return ranked_cuts(rows, outputs, steps, lanes, target, exact)[0]
-
-
 def tile_shapes(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> tuple[TileShape, ...]:
     """The register tile for each part of a cut."""
     heights = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target)[1] for p in cut)

@@ -6,8 +6,9 @@ repeated or windowed tensor is another view of the same memory, and a memory lay
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from itertools import count
 from typing import Self
 
 import numpy as np
@@ -217,6 +218,11 @@ class Program:
             for v in c.reads() + c.writes():
                 found[v.buffer.name] = v.buffer
         return found
+
+    def fresh_names(self, stem: str) -> Iterator[str]:
+        """Names for new buffers, without end: the stem with numbers that no buffer of the Program has."""
+        taken = self.buffers().keys()
+        return (name for k in count(1) if (name := f"{stem}.{k}") not in taken)
 
     def replace(self, **changes: object) -> Program:
         """A copy with some fields replaced."""

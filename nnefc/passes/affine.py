@@ -27,17 +27,13 @@ def affine(program: Program) -> Program:
     for c in program.calls:
         for name in {v.buffer.name for v in c.reads()}:
             readers[name] = readers.get(name, 0) + 1
-    names = _fresh(set(program.buffers()))
+    names = program.fresh_names("affine")
     calls: list[Call] = []
     for c in program.calls:
         parts = _parts(c)
         alone = parts is not None and readers[parts.weights.buffer.name] == 1
         calls += _folded(c, parts, names, alone) if parts is not None else [c]
     return fold(program.replace(calls=tuple(calls))) if len(calls) > len(program.calls) else program
-
-
-def _fresh(taken: set[str]) -> Iterator[str]:
-    return (name for k in range(1, 1 << 62) if (name := f"affine.{k}") not in taken)
 
 
 @dataclass(frozen=True)

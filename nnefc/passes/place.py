@@ -45,9 +45,7 @@ class _State(Rewriting):
         if found is None:
             return False
         source, target = found
-        if any(
-            len(self.writers.get(v.buffer.name, ())) + len(self.readers.get(v.buffer.name, ())) > MANY for v in found
-        ):
+        if any(self._users(v.buffer.name) > MANY for v in found):
             return False
         return self._join(n, source, target) or self._place(n, source, target) or self._read_original(n, source, target)
 

@@ -12,7 +12,7 @@ from nnefc.codegen.schedule import plan, plan_entries
 from nnefc.codegen.spec import Launch, Space
 from nnefc.codegen.storage import ALIGNMENT, Contents, Storage
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import best_cut, cut_time
+from nnefc.codegen.tiles import cut_time, ranked_cuts
 from nnefc.errors import UnsupportedError
 from nnefc.formats.nnef import parse_graph
 from nnefc.ir.build import ProgramBuilder
@@ -154,7 +154,7 @@ def test_one_use_takes_the_panels_that_suit_it_best() -> None:
     cpu = Target.host()
     (cut,) = common_cuts([contraction(weights, 1, 128)], cpu).values()
     lanes = cpu.lanes(DType.F32)
-    best = [best_cut(rows, 192, 32, lanes, cpu) for rows in (1, 128)]
+    best = [ranked_cuts(rows, 192, 32, lanes, cpu)[0] for rows in (1, 128)]
     relative = [
         sum(
             cut_time(c, r, 32, lanes, cpu) / cut_time(b, r, 32, lanes, cpu) for r, b in zip((1, 128), best, strict=True)

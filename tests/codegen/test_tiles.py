@@ -8,7 +8,7 @@ import pytest
 
 from nnefc.codegen.select_contract import prefetching
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import PIXEL_GAIN, TileShape, best_cut, cut_time, cuts, pixel_tile, tile_shapes
+from nnefc.codegen.tiles import PIXEL_GAIN, TileShape, cut_time, cuts, pixel_tile, ranked_cuts, tile_shapes
 from nnefc.ir.types import DType
 
 AVX512 = "x86_64-unknown-linux-gnu:x86-64-v4"
@@ -19,7 +19,7 @@ SSE = "x86_64-unknown-linux-gnu:x86-64-v2"
 def tiles(rows: int, outputs: int, steps: int, target: Target) -> list[tuple[int, TileShape]]:
     """The outputs of each part, and its tile."""
     lanes = target.lanes(DType.F32)
-    cut = best_cut(rows, outputs, steps, lanes, target)
+    cut = ranked_cuts(rows, outputs, steps, lanes, target)[0]
     return [(p.outputs, t) for p, t in zip(cut, tile_shapes(cut, rows, steps, lanes, target), strict=True)]
 
 
@@ -88,7 +88,7 @@ def test_exact_cuts_fill_nothing_up(text: str) -> None:
         for cut in cuts(outputs, lanes, target, True):
             assert sum(p.outputs for p in cut) == outputs
             assert all(p.outputs == p.panels * (p.cols * p.lanes + p.last) for p in cut)
-        best = best_cut(49, outputs, 64, lanes, target, True)
+        best = ranked_cuts(49, outputs, 64, lanes, target, True)[0]
         assert cut_time(best, 49, 64, lanes, target) < float("inf")
 
 
@@ -97,7 +97,7 @@ def test_lanes_lie_along_pixels_where_outputs_are_few() -> None:
     target = Target.parse(AVX512)
     found = pixel_tile(24, 4, 25, 16, target)
     assert found is not None and found[1] == TileShape(4, 1, 16, 8)
-    plain = best_cut(24, 4, 25, 16, target)
+    plain = ranked_cuts(24, 4, 25, 16, target)[0]
     assert found[0] < PIXEL_GAIN * cut_time(plain, 24, 25, 16, target)
     assert pixel_tile(24, 40, 25, 16, target) is None
     assert pixel_tile(7, 4, 25, 16, target) is None
