@@ -55,7 +55,7 @@ def select_pixels(call: Panels) -> Choice:
     reduced = reduced_loops(call) or (Loop(1, (0,)),)
     inner, above = reduced[-1], reduced[:-1]
     spec = PixelsKernel(
-        plain.post if plain.post is not None else arg(0, call.x.dtype),
+        plain.post if plain.post is not None else arg(0, plain.sum_type),
         operands_of(views, lane, row),
         len(outer),
         inner.strides[0] == 1,
@@ -100,7 +100,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
     units = volume(without(pixels, k)) * math.ceil(row.extent / block)
     operands = operands_of(views, lane, row)
     spec = ContractKernel(
-        plain.post if plain.post is not None else arg(0, call.x.dtype),
+        plain.post if plain.post is not None else arg(0, plain.sum_type),
         operands,
         len(outer),
         inner.strides[0] == 1,

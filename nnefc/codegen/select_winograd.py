@@ -30,7 +30,7 @@ def select_winograd(call: Winograd, target: Target) -> Choice:
     scratch = Scratch.of(channels, blocking)
     lines = tile.width * DType.F32.size / CACHE_LINE
     spec = WinogradKernel(
-        plain.post if plain.post is not None else arg(0, plain.x.dtype),
+        plain.post if plain.post is not None else arg(0, plain.sum_type),
         operands,
         len(images),
         blocking.scheme,

@@ -151,7 +151,10 @@ def _contract(call: ir.Contract, memory: Memory) -> None:
     reduced = int(np.prod(x.shape[x.ndim - call.reduced :]))
     left = x.reshape(groups, pixels, reduced).astype(np.float64)
     right = w.reshape(groups, reduced, -1).astype(np.float64)
-    result = (left @ right).reshape(call.output.shape).astype(call.x.dtype.numpy)
+    result = (left @ right).reshape(call.output.shape)
+    if call.sum_type is DType.I32:
+        result = result.astype(np.int64)  # exact: sums of fewer than 2**37 products of 8 bits are below 2**53
+    result = result.astype(call.sum_type.numpy)
     if call.post is not None:
         result = call.post.evaluate([result, *(array(v, memory) for v in call.extras)])
     _store(call.output, memory, result)

@@ -117,14 +117,22 @@ class Row(Call):
         return (self.output,)
 
 
+SUM_TYPES = {
+    (DType.F32, DType.F32): DType.F32,
+    (DType.F64, DType.F64): DType.F64,
+    (DType.U8, DType.I8): DType.I32,
+}
+"""What a contraction adds up in, by the element types of its operands."""
+
+
 @dataclass(frozen=True)
 class Contract(Call):
     """``output[g, p, o] = post(sum over r of x[g, p, r] * w[g, r, o], extras[0][g, p, o], ...)``.
 
     ``groups``, ``reduced`` count the dimensions ``g`` and ``r``; ``o`` is one dimension, the last of ``w`` and
     ``output``; ``p`` is what remains of ``output``. In ``post``, ``$0`` is the sum (None: just that). Matrix products,
-    batched too, and convolutions (``x`` a window view) are contractions. ``x`` and ``w`` have one type, F32 or F64,
-    which is that of ``$0``.
+    batched too, and convolutions (``x`` a window view) are contractions. The types of ``x`` and ``w`` are a pair of
+    SUM_TYPES, which says that of ``$0``; integer sums are modulo 2**32.
     """
 
     x: View
@@ -134,6 +142,11 @@ class Contract(Call):
     output: View
     groups: int
     reduced: int
+
+    @property
+    def sum_type(self) -> DType:
+        """The type of ``$0``. Raises KeyError if there is no contraction of the types of ``x`` and ``w``."""
+        return SUM_TYPES[self.x.dtype, self.w.dtype]
 
     def reads(self) -> tuple[View, ...]:
         return (self.x, self.w, *self.extras)

@@ -59,7 +59,7 @@ def _scaled(c: object, name: str, moved: Relocation, number: Expr) -> Contract |
     """The contraction reading the original of the tensor ``name``, its sums multiplied; None where it cannot."""
     if not isinstance(c, Contract) or any(v.buffer.name == name for v in c.extras):
         return None
-    post = c.post if c.post is not None else arg(0, c.x.dtype)
+    post = c.post if c.post is not None else arg(0, c.sum_type)
     found = {}
     for field, view in (("x", c.x), ("w", c.w)):
         if view.buffer.name == name:

@@ -121,7 +121,7 @@ def _stored(producer: Call) -> tuple[Expr | None, int]:
     if isinstance(producer, Map):
         return producer.exprs[0], len(producer.inputs)
     if isinstance(producer, Contract):
-        plain = arg(0, producer.x.dtype)
+        plain = arg(0, producer.sum_type)
         return (producer.post or plain), 1 + len(producer.extras)
     if isinstance(producer, (Reduce, Window)):
         if producer.post is not None:
