@@ -91,7 +91,7 @@ def _volume(views: tuple[View, ...]) -> int:
 
 def _arithmetic(expr: Expr, function: int = 1) -> int:
     """The operations of an expression, a vector function counting ``function``."""
-    own = 0 if expr.op in NOT_ARITHMETIC else function if expr.op in UNARY_FLOAT else 1
+    own = 0 if expr.op in NOT_ARITHMETIC else function if expr.op in UNARY_FLOAT or expr.op == "table" else 1
     return own + sum(_arithmetic(a, function) for a in expr.args)
 
 

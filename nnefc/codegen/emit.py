@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from nnefc.codegen import halffloat
+from nnefc.codegen.lookup import lookup
 from nnefc.codegen.vecmath import FUNCTIONS
 from nnefc.codegen.vecmath.fast import FAST
 from nnefc.codegen.vecmath.llvm_vec import FLOATS, Instructions, LlvmVec, float_splat, int_splat, intrinsic, mangled
@@ -110,6 +111,9 @@ class _Emitter:
             return emit_cast(self.builder, x[0], node.args[0].dtype, node.dtype, self.target)
         if node.op == "select":
             return self.builder.select(*x)
+        if node.op == "table":
+            found = lookup(self.builder, node, x[0], self.target)
+            return to_register(self.builder, found, node.dtype, self.target)
         return self._operation(node, x)
 
     def _const(self, node: Expr) -> ir.Value:

@@ -186,6 +186,11 @@ class Target:
         return {"avx512vnni", "avx512vl"} <= isa or ("avxvnni" in isa and "avx512f" not in isa)
 
     @property
+    def byte_permutes(self) -> bool:
+        """Whether x86's ``vpermi2b`` (64 bytes, each any of 128) exists."""
+        return "avx512vbmi" in self.isa
+
+    @property
     def dotprod(self) -> bool:
         """Whether AArch64's ``sdot`` and ``udot`` (sums of four 8-bit products) exist."""
         return "dotprod" in self.isa

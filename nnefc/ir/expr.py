@@ -28,26 +28,29 @@ class Expr:
     """A node of an expression tree.
 
     ``op`` is ``arg`` (``value``: which argument), ``const`` (``value``: the number), ``cast`` (to ``dtype``),
-    ``select`` (condition, then, else) or a name of UNARY or BINARY. Operands of one node share a type, conditions are
-    BOOL. ``min(x, y)`` is ``select(x < y, x, y)`` and ``max(x, y)`` is ``select(x > y, x, y)``, so a NaN in ``x`` gives
-    ``y``. Integer ``div`` truncates toward zero and gives 0 for a zero divisor. A cast from float to integer truncates
-    and saturates, NaN giving 0; a cast to BOOL is ``!= 0``. ``and or xor not`` are logical on BOOL, bitwise on
-    integers. ``shl`` and ``shr`` shift integers, ``shr`` of signed ones keeping the sign; as many places as the width
-    has, or more, or fewer than 0, shift everything out. BF16 is computed as F32 and rounded after each operation.
-    Integer ``pow`` by a negative exponent is the truncated quotient, and 0 for base 0.
+    ``select`` (condition, then, else), ``table`` (``value``: the bytes of 256 entries of ``dtype``; the operand, U8,
+    says which) or a name of UNARY or BINARY. Operands of one node share a type, conditions are BOOL. ``min(x, y)`` is
+    ``select(x < y, x, y)`` and ``max(x, y)`` is ``select(x > y, x, y)``, so a NaN in ``x`` gives ``y``. Integer ``div``
+    truncates toward zero and gives 0 for a zero divisor. A cast from float to integer truncates and saturates, NaN
+    giving 0; a cast to BOOL is ``!= 0``. ``and or xor not`` are logical on BOOL, bitwise on integers. ``shl`` and
+    ``shr`` shift integers, ``shr`` of signed ones keeping the sign; as many places as the width has, or more, or fewer
+    than 0, shift everything out. BF16 is computed as F32 and rounded after each operation. Integer ``pow`` by a
+    negative exponent is the truncated quotient, and 0 for base 0.
     """
 
     op: str
     args: tuple[Expr, ...]
     dtype: DType
-    value: float | int | bool | None = None
+    value: float | int | bool | bytes | None = None
 
     def __str__(self) -> str:
         if self.op == "arg":
-            return f"${self.value}"
+            return f"${self.value!r}"
         if self.op == "const":
-            return str(self.value).lower() if self.dtype is DType.BOOL else f"{self.value!r}"
+            return repr(self.value).lower() if self.dtype is DType.BOOL else repr(self.value)
         name = f"cast<{self.dtype}>" if self.op == "cast" else self.op
+        if self.op == "table":
+            name = f"table<{self.dtype}>[{_runs(self.entries())}]"
         return f"{name}({', '.join(map(str, self.args))})"
 
     def size(self) -> int:
@@ -56,7 +59,12 @@ class Expr:
 
     def has_function(self) -> bool:
         """Whether a function that takes many operations is among the nodes: what is better not computed twice."""
-        return self.op in UNARY_FLOAT or self.op == "pow" or any(a.has_function() for a in self.args)
+        return self.op in UNARY_FLOAT or self.op in ("pow", "table") or any(a.has_function() for a in self.args)
+
+    def entries(self) -> np.ndarray:
+        """The 256 values of a ``table``."""
+        assert isinstance(self.value, bytes)
+        return np.frombuffer(self.value, self.dtype.numpy)
 
     def evaluate(self, args: Sequence[np.ndarray]) -> np.ndarray:
         """The NumPy meaning: ``args[i]`` stands for ``$i``; the arguments broadcast as NumPy does."""
@@ -68,6 +76,8 @@ class Expr:
             return np.asarray(args[int(self.value or 0)])
         if self.op == "const":
             return np.asarray(self.value, self.dtype.numpy)
+        if self.op == "table":
+            return self.entries()[self.args[0]._evaluate(args)]
         operands = [widened(a._evaluate(args)) for a in self.args]
         if self.op == "cast":
             return cast_numpy(operands[0], self.dtype)
@@ -128,6 +138,21 @@ def call(op: str, *args: Expr) -> Expr:
     ):
         raise TypeError(f"{op} of {', '.join(str(a.dtype) for a in args)}")
     return Expr(op, tuple(args), DType.BOOL if op in COMPARISONS else dtype)
+
+
+def table(x: Expr, entries: np.ndarray) -> Expr:
+    """``entries[x]``: of 256 values the one that ``x``, U8, says. Raises TypeError for another type of ``x`` or another
+    number of entries."""
+    if x.dtype is not DType.U8 or entries.shape != (256,):
+        raise TypeError(f"table of {entries.shape} entries by {x.dtype}")
+    return Expr("table", (x,), DType.of(entries.dtype), np.ascontiguousarray(entries).tobytes())
+
+
+def _runs(values: np.ndarray) -> str:
+    """Numbers in order, equal neighbours as ``count * value``."""
+    starts = [k for k in range(len(values)) if k == 0 or values[k].tobytes() != values[k - 1].tobytes()]
+    counts = np.diff([*starts, len(values)])
+    return ", ".join(f"{n} * {values[k]}" if n > 1 else f"{values[k]}" for k, n in zip(starts, counts, strict=True))
 
 
 def cast_numpy(x: np.ndarray, dtype: DType) -> np.ndarray:

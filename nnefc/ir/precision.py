@@ -27,6 +27,8 @@ def in_wide(expr: Expr, wide: Collection[int] = ()) -> Expr:
     args = tuple(in_wide(a, wide) for a in expr.args)
     if expr.op == "cast":
         return cast(args[0], dtype)
+    if expr.op == "table":
+        return cast(Expr(expr.op, args, expr.dtype, expr.value), dtype)
     return Expr(expr.op, args, DType.BOOL if expr.op in COMPARISONS else dtype)
 
 

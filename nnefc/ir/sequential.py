@@ -167,7 +167,7 @@ def combination(name: str, dtype: DType) -> Expr:
 def neutral(name: str, dtype: DType) -> float | int | bool:
     """What ``combination`` starts from: with it, any element gives itself."""
     if name in ("add", "mul"):
-        return const(int(name == "mul"), dtype).value or 0
+        return float(name == "mul") if dtype.kind == "f" else int(name == "mul")
     if dtype.kind == "f":
         return -np.inf if name == "max" else np.inf
     info = np.iinfo(dtype.numpy)

@@ -1,0 +1,66 @@
+"""Tables in expressions: the entries that the lanes of a register of bytes name."""
+
+from __future__ import annotations
+
+import hashlib
+
+from llvmlite import ir
+
+from nnefc.codegen.vecmath.llvm_vec import FLOATS, Instructions, int_splat, intrinsic
+from nnefc.ir.expr import Expr
+from nnefc.ir.types import DType
+
+I32 = ir.IntType(32)
+BYTES = ir.VectorType(ir.IntType(8), 64)
+"""Half of a table of bytes, and what one instruction looks up."""
+
+
+def lookup(b: ir.IRBuilder, node: Expr, which: ir.Value, target: Instructions) -> ir.Value:
+    """The entries of a ``table`` that ``which``, a vector of bytes, names, as memory would hold them."""
+    if node.dtype.size == 1 and target.byte_permutes:
+        return _permuted(b, node, which)
+    element = FLOATS[node.dtype.bits] if node.dtype in (DType.F32, DType.F64) else ir.IntType(node.dtype.bits)
+    entries = _constant(b.module, node)
+    result: ir.Value = ir.Constant(ir.VectorType(element, which.type.count), ir.Undefined)
+    for lane in range(which.type.count):
+        at = ir.Constant(I32, lane)
+        number = b.zext(b.extract_element(which, at), ir.IntType(64))
+        entry = b.load(b.gep(entries, [number], source_etype=element), typ=element, align=node.dtype.size)
+        result = b.insert_element(result, entry, at)
+    return result
+
+
+def _constant(module: ir.Module, node: Expr) -> ir.Value:
+    """The table as a constant of the module, the same for equal tables."""
+    assert isinstance(node.value, bytes)
+    kind, name = ir.ArrayType(ir.IntType(8), len(node.value)), f"table.{hashlib.sha256(node.value).hexdigest()}"
+    known = module.globals.get(name)
+    if known is not None:
+        return known
+    entries = ir.GlobalVariable(module, kind, name)
+    entries.linkage, entries.global_constant, entries.align = "internal", True, 64
+    entries.initializer = ir.Constant(kind, bytearray(node.value))
+    return entries
+
+
+def _permuted(b: ir.IRBuilder, node: Expr, which: ir.Value) -> ir.Value:
+    """Both halves of the table are looked up at once, 64 lanes at a time; the highest bit says which half is meant."""
+    assert isinstance(node.value, bytes)
+    low, high = (ir.Constant(BYTES, list(node.value[k : k + 64])) for k in (0, 64))
+    negative_low, negative_high = (ir.Constant(BYTES, list(node.value[k : k + 64])) for k in (128, 192))
+    lanes, pieces = which.type.count, []
+    for start in range(0, lanes, 64):
+        part = _lanes(b, which, [min(start + k, lanes - 1) for k in range(64)]) if lanes != 64 else which
+        name = "llvm.x86.avx512.vpermi2var.qi.512"
+        below = intrinsic(b, name, BYTES, [low, part, high])
+        above = intrinsic(b, name, BYTES, [negative_low, part, negative_high])
+        pieces.append(b.select(b.icmp_signed("<", part, int_splat(8, 64, 0)), above, below))
+    while len(pieces) > 1:
+        pairs = zip(pieces[::2], pieces[1::2], strict=True)
+        pieces = [_lanes(b, x, list(range(2 * x.type.count)), y) for x, y in pairs]
+    return pieces[0] if lanes >= 64 else _lanes(b, pieces[0], list(range(lanes)))
+
+
+def _lanes(b: ir.IRBuilder, x: ir.Value, lanes: list[int], y: ir.Value | None = None) -> ir.Value:
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+    return b.shuffle_vector(x, x if y is None else y, mask)
