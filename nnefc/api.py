@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 OPTIMIZE = ("speed", "size")
 """What a network can be compiled for."""
+WEIGHTS = ("f32", "f16", "bf16")
+"""The types in which weights can be stored."""
 Path = str | os.PathLike[str]
 Shapes = Mapping[str, int | Sequence[int]]
 """Shapes of inputs by name; extents of symbols by theirs, as a number or a sequence of one."""
@@ -153,6 +155,8 @@ def compile(
     fast_math: bool = False,
     tune: bool = False,
     optimize: str = "speed",
+    weights: str = "f32",
+    notes: list[str] | None = None,
 ) -> Model:
     """Compile a network to machine code.
 
@@ -160,7 +164,10 @@ def compile(
     shapes of its inputs, by name. ``threads`` is the most threads that a call uses (default: one for each CPU
     available). ``target`` is ``"host"`` or ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that
     become outputs too, after the network's own. ``optimize`` is ``"speed"`` or ``"size"``: weights then take no more
-    room than the network's own: no convolution is done by Winograd's algorithm, no panel is filled up. With
+    room than the network's own: no convolution is done by Winograd's algorithm, no panel is filled up. ``weights`` is
+    the type in which constant weights of convolutions and matrix products are stored, ``"f32"``, ``"f16"`` or
+    ``"bf16"``, each rounded once and computed with in f32; a line about each tensor that the type cannot hold, and
+    that so stays as it is, is added to ``notes``. With
     ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp. With ``tune``
     several ways to do convolutions and matrix products are timed on this machine, with ``threads`` threads, and what
     was found is kept for the next time: without it the result depends on the model and the target alone.
@@ -170,7 +177,8 @@ def compile(
 
     Raises InvalidModelError for a faulty model, UnsupportedError for an operation or a target that cannot be compiled
     and for entries that differ in more than shapes, and ValueError for a tap that does not exist, for an input of a
-    Graph that does not, for two sets of the same shapes, for constants with a Graph, and for another ``optimize``.
+    Graph that does not, for two sets of the same shapes, for constants with a Graph, and for another ``optimize`` or
+    ``weights``.
     """
     from nnefc.codegen.artefact import assemble, load_artefact
     from nnefc.codegen.schedule import plan_entries
@@ -178,12 +186,17 @@ def compile(
     from nnefc.codegen.ways import RULES
     from nnefc.codegen.workers import compile_kernels
     from nnefc.passes import pipeline
+    from nnefc.passes.narrow import narrow_weights
     from nnefc.progress import bar
 
     if optimize not in OPTIMIZE:
         raise ValueError(f"optimize is {optimize!r}; it may be {' or '.join(OPTIMIZE)}")
     cpu = replace(Target.parse(target), fast_math=fast_math)
-    programs = [pipeline.run(graph, taps) for graph in _graphs(model, shapes, constants)]
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights is {weights!r}; it may be {' or '.join(WEIGHTS)}")
+    programs = [
+        narrow_weights(pipeline.run(graph, taps), weights, notes) for graph in _graphs(model, shapes, constants)
+    ]
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
     name = programs[0].name
     small = optimize == "size"

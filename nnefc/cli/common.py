@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from nnefc.api import OPTIMIZE
+from nnefc.api import OPTIMIZE, WEIGHTS
 from nnefc.cli.data import read_any
 from nnefc.ir.graph import Graph
 
@@ -113,6 +113,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="speed (the default), or size: weights take no more room than the parameters",
     )
     command.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        default=WEIGHTS[0],
+        help="the type in which weights are stored; sums are in f32 (the default) always",
+    )
+    command.add_argument(
         "--fast-math", action="store_true", help="approximate exp, sigmoid, tanh and erf of f32 (about 13 bits)"
     )
     command.add_argument(
@@ -122,8 +128,8 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The options of :func:`add_options` that ``nnefc.compile`` takes, those that are not the default."""
-    given = {"optimize": args.optimize, "fast_math": args.fast_math, "tune": args.tune}
-    return {name: value for name, value in given.items() if value not in (False, OPTIMIZE[0])}
+    given = {"optimize": args.optimize, "fast_math": args.fast_math, "tune": args.tune, "weights": args.weights}
+    return {name: value for name, value in given.items() if value not in (False, OPTIMIZE[0], WEIGHTS[0])}
 
 
 def target_of(args: argparse.Namespace) -> str:

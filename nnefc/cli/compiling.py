@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
     if len({tuple(v.type.shape for v in graph.inputs) for graph in graphs}) < len(graphs):
         raise UsageError("two of the sets that --shape gives mean the same shapes of all inputs")
     start = time.perf_counter()
-    model = compile_model(graphs, target=target_of(args), **options_of(args))
+    found: list[str] = []
+    model = compile_model(graphs, target=target_of(args), notes=found, **options_of(args))
+    for note in found:
+        print(note, file=sys.stderr)
     try:
         model.save(args.output)
     except FileExistsError as error:
@@ -62,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
         "seconds": seconds,
         **_sizes(Path(args.output), graphs),
         "entries": [{"inputs": signature(g.inputs), "outputs": signature(g.outputs)} for g in graphs],
-        "notes": notes,
+        "notes": notes + found,
     }
     if args.json:
         emit(record)

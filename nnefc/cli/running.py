@@ -111,7 +111,7 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     if is_compiled(args.model):
         if args.reference or args.constants or options_of(args):
             raise UsageError(
-                "--reference, --const, --optimize, --fast-math and --tune need the model itself, no folder"
+                "--reference, --const, --optimize, --weights, --fast-math and --tune need the model itself, no folder"
             )
         model = api.load_compiled(args.model, threads=args.threads)
         entry, taken = chosen_entry(args, model)

@@ -16,6 +16,7 @@ from numba.core import types
 
 from nnefc.codegen.device import Instruction
 from nnefc.codegen.emit import emit_expr
+from nnefc.codegen.spec import Access
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64
 from nnefc.codegen.vecmath.llvm_vec import intrinsic
@@ -216,35 +217,35 @@ def zero_tiles(tiles: tuple[Tile, ...]) -> Instruction:
     return operation("zero_tiles", lambda: tuple(t.full(0) for t in tiles), lambda: types.Tuple(tiles), emit)
 
 
-def outer(tiles: tuple[Tile, ...], target: Target) -> Instruction:
+def outer(tiles: tuple[Tile, ...], target: Target, x_type: DType, w_type: DType) -> Instruction:
     """outer(accs, x, xo, rs, w, wo): acc[r, c, l] += x[xo + r * rs] * w[wo + o] for each of a tuple of accumulators of
-    as many rows; o counts their outputs, those of the first first."""
-    rows = tiles[0].rows
+    as many rows; o counts their outputs, those of the first first. Half precision in memory is widened exactly."""
+    rows, sums = tiles[0].rows, tiles[0].dtype.numpy
     starts = [sum(t.cols * t.lanes for t in tiles[:k]) for k in range(len(tiles))]
     columns = [(k, c, starts[k] + c * t.lanes) for k, t in enumerate(tiles) for c in range(t.cols)]
 
     def meaning(
         accs: tuple[np.ndarray, ...], x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int
     ) -> tuple[np.ndarray, ...]:
-        column = x[xo + np.arange(rows) * rs][:, None, None]
+        column = x[xo + np.arange(rows) * rs].astype(sums)[:, None, None]
         ends = [wo + start + t.cols * t.lanes for start, t in zip(starts, tiles, strict=True)]
-        rights = [w[wo + s : e].reshape(t.cols, t.lanes) for s, e, t in zip(starts, ends, tiles, strict=True)]
+        wide = w[wo : ends[-1]].astype(sums)
+        rights = [wide[s : e - wo].reshape(t.cols, t.lanes) for s, e, t in zip(starts, ends, tiles, strict=True)]
         return tuple(acc + column * right for acc, right in zip(accs, rights, strict=True))
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
         accs, x, xo, rs, w, wo = args
-        size = tiles[0].dtype.size
         x, w = b.gep(x, [xo], inbounds=True), b.gep(w, [wo], inbounds=True)
         held = [b.extract_value(accs, k) for k in range(len(tiles))]
-        right = [
-            b.load(b.bitcast(b.gep(w, [index(at)], inbounds=True), tiles[k].llvm.element.as_pointer()), align=size)
-            for k, _, at in columns
-        ]
+        right = []
+        for k, _, at in columns:
+            vectors = Vectors(b, target, tiles[k].lanes)
+            right.append(vectors.load(w, index(at), Access.UNIT, None, w_type, None))
         for r in range(rows):
-            scalar = b.load(b.gep(x, [b.mul(rs, index(r))], inbounds=True), align=size)
+            place = b.mul(rs, index(r))
+            lefts = [Vectors(b, target, t.lanes).load(x, place, Access.SAME, None, x_type, None) for t in tiles]
             for (k, c, _), weights in zip(columns, right, strict=True):
-                n = r * tiles[k].cols + c
-                left = Vectors(b, target, tiles[k].lanes).splat(scalar)
+                n, left = r * tiles[k].cols + c, lefts[k]
                 held[k] = b.insert_value(held[k], fma(b, target, left, weights, b.extract_value(held[k], n)), n)
         for k, value in enumerate(held):
             accs = b.insert_value(accs, value, k)

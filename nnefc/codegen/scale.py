@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass, replace
 
 from nnefc.codegen.pack import Panels
-from nnefc.ir.expr import arg, call
-from nnefc.ir.program import Call, Map, Program
+from nnefc.ir.expr import arg, call, cast
+from nnefc.ir.program import SUM_TYPES, Call, Map, Program
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.passes.fuse import alignment
 from nnefc.passes.rewrite import Rewriting
@@ -81,7 +81,7 @@ def _scaling(reader: Call, product: View, image: View, factors: View) -> _Scalin
     if any(v.buffer == product.buffer for v in reader.contract.extras):
         return None
     to_x = alignment(product, reader.x)
-    if to_x is None or image.dtype is not reader.w.dtype:
+    if to_x is None or SUM_TYPES.get((image.dtype, reader.w.dtype)) is not image.dtype:
         return None
     x, by = to_x(image), to_x(factors)
     if not x.moves_like(reader.x.strides) or any(s for n, s in zip(by.shape[:-1], by.strides, strict=False) if n > 1):
@@ -93,7 +93,8 @@ def _on_weights(scaling: _Scaling, name: str, product: Call) -> tuple[Panels, Ca
     """The contraction with scaled weights, and the call that scales them."""
     w, factors = scaling.panels.w, scaling.factors
     shape, size = w.shape, math.prod(w.shape)
-    scaled = View(Buffer(name, w.dtype, size, Role.TEMP), 0, shape, dense_strides(shape))
+    dtype = scaling.panels.x.dtype
+    scaled = View(Buffer(name, dtype, size, Role.TEMP), 0, shape, dense_strides(shape))
     by = View(factors.buffer, factors.offset, shape, (*(0,) * (w.rank - 2), factors.strides[-1], 0))
-    expr = call("mul", arg(0, w.dtype), arg(1, w.dtype))
+    expr = call("mul", cast(arg(0, w.dtype), dtype), arg(1, dtype))
     return replace(scaling.panels, w=scaled), Map((expr,), (w, by), (scaled,), origin=product.origin)

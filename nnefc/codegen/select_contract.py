@@ -30,14 +30,15 @@ def tiles_per_unit(tiles: int, outer: int, work: int) -> int:
     return min({math.ceil(tiles / parts) for parts in range(1, min(tiles, 64) + 1)}, key=lambda n: (cost(n), -n))
 
 
-def prefetching(panel: int, units: int, tiles: int, tile: TileShape) -> tuple[int, ...]:
+def prefetching(panel: int, units: int, tiles: int, tile: TileShape, denser: int = 1) -> tuple[int, ...]:
     """Elements of a panel, units of one panel, and what a unit of ``tiles`` tiles, a tile, and a step of the reduction
-    prefetch: equal shares of the next panel, but no more than a vector per step. Where a panel is used but once, none:
+    prefetch: equal shares of the next panel, but no more per step than a vector's bytes, which hold ``denser`` times as
+    many elements as the vector has lanes. Where a panel is used but once, none:
     it streams by itself."""
     if units * tiles == 1:
         return 0, 1, 0, 0, 0
     share = math.ceil(panel / (units * tiles))
-    return panel, units, tiles * share, share, min(math.ceil(tile.width / (units * tiles)), tile.lanes)
+    return panel, units, tiles * share, share, min(math.ceil(tile.width / (units * tiles)), tile.lanes * denser)
 
 
 def select_pixels(call: Panels) -> Choice:
@@ -98,6 +99,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
     if tiles > 1:
         outer.append(Loop(math.ceil(row.extent / block), (0,) * (count + 1) + (block,)))
     units = volume(without(pixels, k)) * math.ceil(row.extent / block)
+    denser = call.x.dtype.size // call.w.dtype.size
     operands = operands_of(views, lane, row)
     spec = ContractKernel(
         plain.post if plain.post is not None else arg(0, plain.sum_type),
@@ -118,7 +120,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         inner.extent,
         inner.strides[0],
         block,
-        *prefetching(volume(reduced) * tile.width, units, block // tile.rows, tile),
+        *prefetching(volume(reduced) * tile.width, units, block // tile.rows, tile, denser),
         *row.strides,
         *lane.strides,
         *flattened(tuple(outer)),

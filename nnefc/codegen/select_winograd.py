@@ -11,7 +11,6 @@ from nnefc.codegen.target import CACHE_LINE, Target
 from nnefc.codegen.winograd import Convolution, Scratch, Winograd
 from nnefc.ir.expr import arg
 from nnefc.ir.program import Contract
-from nnefc.ir.types import DType
 from nnefc.ir.view import View
 
 
@@ -28,7 +27,7 @@ def select_winograd(call: Winograd, target: Target) -> Choice:
     images = tuple(Loop(p.extent, (p.strides[0], 0, *p.strides[1:], 0)) for p in call.images)
     taps = [s for d in axes.taps for s in (plain.x.strides[d], *(0 for _ in views[1:]))]
     scratch = Scratch.of(channels, blocking)
-    lines = tile.width * DType.F32.size / CACHE_LINE
+    lines = tile.width * call.w.dtype.size / CACHE_LINE
     spec = WinogradKernel(
         plain.post if plain.post is not None else arg(0, plain.sum_type),
         operands,

@@ -23,6 +23,7 @@ from nnefc.ir.program import Call, Contract, Program
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.passes.fold import prune
+from nnefc.passes.narrow import rounded
 
 PLANE_PAD = 16
 """Elements between the ``n * n`` planes of scratch memory, which powers of two would map to the same cache sets."""
@@ -268,7 +269,10 @@ def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, in
         blocking = choose_blocking(Convolution.of(contract, axes), sizes[key], target)
         if key not in transformed:
             weights = transformed_weights(array(contract.w, constants)[(0,) * contract.groups], key[4], blocking)
-            transformed[key] = _dense("winograd", weights.shape, Role.CONST, taken)
+            if weights is None:
+                calls.append(call)
+                continue
+            transformed[key] = _dense("winograd", weights.shape, Role.CONST, taken, DType.of(weights.dtype))
             constants[transformed[key].buffer.name] = weights.reshape(-1)
         size = Scratch.of(contract.x.shape[axes.channels], blocking).size * blocking.units
         scratch = _dense("tiles", (size,), Role.TEMP, taken)
@@ -276,16 +280,16 @@ def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, in
     return prune(program.replace(calls=tuple(calls), constants=constants)) if transformed else program
 
 
-def _dense(kind: str, shape: tuple[int, ...], role: Role, taken: set[str]) -> View:
+def _dense(kind: str, shape: tuple[int, ...], role: Role, taken: set[str], dtype: DType = DType.F32) -> View:
     """All of a new buffer, named after its ``kind`` as none of those ``taken``."""
     name = next(name for k in itertools.count(1) if (name := f"{kind}.{k}") not in taken)
     taken.add(name)
-    return View(Buffer(name, DType.F32, math.prod(shape), role), 0, shape, dense_strides(shape))
+    return View(Buffer(name, dtype, math.prod(shape), role), 0, shape, dense_strides(shape))
 
 
 def _eligible(call: Call, program: Program) -> tuple[Contract, Axes, WeightsKey] | None:
     """A convolution that image tiles can do, and its weights; else None."""
-    if not isinstance(call, Contract) or not call.x.dtype is call.w.dtype is DType.F32:
+    if not isinstance(call, Contract) or call.x.dtype is not DType.F32:
         return None
     if call.w.buffer.role is not Role.CONST or call.x.buffer.role is Role.CONST:
         return None
@@ -297,9 +301,10 @@ def _eligible(call: Call, program: Program) -> tuple[Contract, Axes, WeightsKey]
     return call, axes, (id(program.constants[w.buffer.name]), w.offset, w.shape, w.strides, taps, axes.step)
 
 
-def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking) -> np.ndarray:
+def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking) -> np.ndarray | None:
     """``G g G'`` for every pair of channel and output, in the order of Winograd.w. ``taps`` are the dimensions of ``w``
-    that move down and across; its last is the outputs. Computed in F64 and rounded once."""
+    that move down and across; its last is the outputs. Computed in F64 and rounded once, to F32, or to F16 where ``w``
+    is in half precision: None if F16 cannot hold them."""
     rest = (d for d in range(w.ndim - 1) if d not in taps)
     w = w.transpose((*taps, *rest, w.ndim - 1))
     channels, outputs, width = math.prod(w.shape[2:-1]), w.shape[-1], blocking.tile.width
@@ -309,4 +314,4 @@ def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking
     for k, panel in enumerate(packed):
         part = w[..., k * width : (k + 1) * width].astype(np.float64)
         panel[..., : part.shape[-1]] = (both @ part.reshape(9, -1)).reshape(len(both), channels, -1)
-    return packed
+    return packed if DType.of(w.dtype) is DType.F32 else rounded(packed, DType.F16)

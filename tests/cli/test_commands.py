@@ -295,6 +295,7 @@ class TestRun:
         refused(guarded("run", model, "--input", f"q={x_npy}"), 2, "'q'", "x: f32[1,4]")
         refused(guarded("run", compiled, "--reference", "--random", 0), 2, "--reference")
         refused(guarded("run", compiled, "--fast-math", "--random", 0), 2, "--fast-math")
+        refused(guarded("run", compiled, "--weights", "f16", "--random", 0), 2, "--weights")
         refused(guarded("run", compiled, "--shape", "x=2,4", "--random", 0), 2, "--shape")
 
     def test_an_output_that_cannot_be_written(self, guarded, model: Path, tmp_path: Path) -> None:

@@ -186,13 +186,18 @@ class Drawer:
         view = self.view(kept + reduced, f)
         return Row(stages, expr, (view,), self.view(kept + reduced, f), len(reduced))
 
-    def contract(self) -> Call:
-        f = self.pick(DType.F32, DType.F32, DType.F64)
+    def narrow(self) -> Call:
+        """Contractions of F32 whose weights are in half precision."""
+        made = self.few if self.rng.random() < 0.4 else self.contract
+        return made(DType.F32, self.pick(DType.F16, DType.BF16))
+
+    def contract(self, x_type: DType | None = None, w_type: DType | None = None) -> Call:
+        f = x_type or self.pick(DType.F32, DType.F32, DType.F64)
         g = tuple(int(n) for n in self.rng.choice((1, 2, 3), int(self.rng.integers(0, 3))))
         p = self.shape(int(self.rng.integers(0, 3)), 300)
         r = self.shape(int(self.rng.integers(1, 4)), 60)
         outputs = int(self.rng.choice((1, 3, 8, 16, 17, 31, 48, 65, 100)))
-        x, w = self.view(g + p + r, f, repeat=True), self.view((*g, *r, outputs), f, repeat=True)
+        x, w = self.view(g + p + r, f, repeat=True), self.view((*g, *r, outputs), w_type or f, repeat=True)
         post, extras = None, ()
         if self.rng.random() < 0.5:
             post = call("max", call("add", arg(0, f), arg(1, f)), const(0, f))
@@ -200,9 +205,9 @@ class Drawer:
         out = self.view((*g, *p, outputs), f)
         return Contract(x, w, post, extras, out, len(g), len(r))
 
-    def few(self) -> Call:
+    def few(self, x_type: DType | None = None, w_type: DType | None = None) -> Call:
         """A convolution of planes with few outputs, which lie together or in planes."""
-        f = self.pick(DType.F32, DType.F32, DType.F64)
+        f = x_type or self.pick(DType.F32, DType.F32, DType.F64)
         channels, high, wide = (int(self.pick(*choices)) for choices in ((1, 3), (1, 3, 5), (1, 3, 5)))
         rows, pixels, outputs = (
             int(self.pick(1, 2, 5)),
@@ -213,7 +218,7 @@ class Drawer:
         x = self.view((channels * plane + 3,), f, dense=True)
         windows = (plane, line, 1)
         x = View(x.buffer, 2, (rows, pixels, channels, high, wide), (line, 1, *windows))
-        w = self.view((channels, high, wide, outputs), f)
+        w = self.view((channels, high, wide, outputs), w_type or f)
         post, extras = None, ()
         if self.rng.random() < 0.7:
             post = call("max", call("add", arg(0, f), arg(1, f)), const(0, f))
@@ -334,7 +339,21 @@ class Drawer:
 
 
 FAMILIES = (
-    *("map", "turn", "reduce", "window", "slide", "row", "contract", "few", "half", "gather", "pick_rows", "box"),
+    *(
+        "map",
+        "turn",
+        "reduce",
+        "window",
+        "slide",
+        "row",
+        "contract",
+        "few",
+        "narrow",
+        "half",
+        "gather",
+        "pick_rows",
+        "box",
+    ),
     *("scatter", "scan", "sort", "suppress"),
 )
 

@@ -255,6 +255,28 @@ def test_unjitted(step: int, m: int, target: Target, monkeypatch: pytest.MonkeyP
         check(memory, wanted, m)
 
 
+@pytest.mark.parametrize("dtype", [DType.F16, DType.BF16])
+@pytest.mark.parametrize(("step", "m"), POINTS)
+def test_narrow_weights(step: int, m: int, dtype: DType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transformed weights of half precision are F16, which loses little beside what the weights have lost."""
+    contract, memory = drawn((1, 9, 10, 33, 20), post=False, step=step)
+    memory["w"] = memory["w"].astype(dtype.numpy)
+    contract = replace(contract, w=replace(contract.w, buffer=replace(contract.w.buffer, dtype=dtype)))
+    wanted = expected(contract, memory)
+    choice = by_tiles(contract, memory, HOST, m, monkeypatch)
+    assert choice.views[1].dtype is DType.F16
+    run_unjitted(choice, memory, HOST, 2)
+    error = np.linalg.norm(memory["y"] - wanted["y"]) / np.linalg.norm(wanted["y"])
+    assert error < {2: 5e-4, 4: 1.5e-3}[m]
+
+
+def test_weights_that_f16_cannot_hold_transformed() -> None:
+    contract, memory = drawn((1, 8, 8, 16, 16), post=False)
+    memory["w"] = (memory["w"] * 2.0**40).astype(DType.BF16.numpy)
+    contract = replace(contract, w=replace(contract.w, buffer=replace(contract.w.buffer, dtype=DType.BF16)))
+    assert use_winograd(program_of(contract, memory), HOST).calls == (contract,)
+
+
 def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """For this machine and for narrower vectors, all outputs the same in one part and in several."""
     targets = [HOST, *(t for t in (AVX2, SSE) if t.isa < HOST.isa)]

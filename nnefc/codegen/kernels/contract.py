@@ -91,7 +91,8 @@ def _product(spec: ContractKernel, target: Target) -> Any:
     from nnefc.codegen.device import device
 
     tiles, width = columns.tiles(spec), spec.cols * spec.lanes + spec.last
-    zero, outer, fetch, geometry = i.zero_tiles(tiles), i.outer(tiles, target), i.prefetch, i.geometry
+    x_type, w_type = (o.dtype for o in spec.operands[:2])
+    zero, outer, fetch, geometry = i.zero_tiles(tiles), i.outer(tiles, target, x_type, w_type), i.prefetch, i.geometry
     unit_step = spec.unit
     row_at, _, _, reduced_at = _layout(spec)
 

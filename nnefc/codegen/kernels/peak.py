@@ -48,7 +48,7 @@ class PeakKernel(KernelSpec):
             Operand(DType.F32, Access.UNIT, True),
         )
         lattice = Lattice(target, operands, self.rows, self.cols, self.lanes, 4, 7, False)
-        zero, outer = i.zero_tiles(tiles), i.outer(tiles, target)
+        zero, outer = i.zero_tiles(tiles), i.outer(tiles, target, DType.F32, DType.F32)
         store = i.store_tile(lattice, arg(0, DType.F32), range(0), 2)
         offsets = i.advance(3)
 

@@ -71,7 +71,8 @@ def _product(spec: PixelsKernel, target: Target) -> Any:
     from nnefc.codegen.device import device
 
     tiles, rows = columns.tiles(spec), spec.rows
-    zero, outer, geometry = i.zero_tiles(tiles), i.outer(tiles, target), i.geometry
+    x_type, w_type = (o.dtype for o in spec.operands[:2])
+    zero, outer, geometry = i.zero_tiles(tiles), i.outer(tiles, target, w_type, x_type), i.geometry
     unit_step, starts_at = spec.unit, _layout(spec)[3]
 
     @device

@@ -145,11 +145,13 @@ def _multiply(spec: WinogradKernel, target: Target) -> Any:
     from nnefc.codegen.tile import Tile
 
     planes, lanes, rows, scratch = spec.scheme.n**2, spec.lanes, spec.rows, len(spec.operands) - 1
-    width, line = spec.cols * spec.lanes, CACHE_LINE // DType.F32.size
+    w_type = spec.operands[1].dtype
+    width, line = spec.cols * spec.lanes, CACHE_LINE // w_type.size
     fetched, share, farthest = spec.ahead, spec.ahead * line, max(width - spec.ahead * line, 0)
     geometry = i.geometry
     tile = Tile(DType.F32, rows, spec.cols, lanes)
-    zero, outer, store, fetch = i.zero_tiles((tile,)), i.outer((tile,), target), t.store_rows(tile), i.prefetch
+    zero, outer = i.zero_tiles((tile,)), i.outer((tile,), target, DType.F32, w_type)
+    store, fetch = t.store_rows(tile), i.prefetch
 
     @device
     def product(p: Any, g: Any, x: int, w: int, ahead: int) -> Any:
