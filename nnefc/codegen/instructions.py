@@ -158,12 +158,14 @@ def map_tile(lattice: Lattice, exprs: tuple[Expr, ...], inputs: int) -> Instruct
 
 
 def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_operand: int) -> Instruction:
-    """store_tile(results, p, offsets, g, count): store ``expr`` of the tiles ``results`` and operands ``extras``."""
+    """store_tile(results, p, offsets, g, count): store ``expr`` of the tiles ``results`` and operands ``extras``; of
+    wider tiles than the lattice the first lanes."""
 
     def meaning(
         results: Sequence[np.ndarray], p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int
     ) -> None:
-        args = [*results, *(lattice.get(k, p, offsets, g, count) for k in extras)]
+        narrow = [np.asarray(t)[..., : lattice.lanes] for t in results]
+        args = [*narrow, *(lattice.get(k, p, offsets, g, count) for k in extras)]
         lattice.put(target_operand, expr.evaluate(args), p, offsets, g, count)
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
@@ -171,10 +173,17 @@ def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_opera
         access = lattice.emitter(b, p, offsets, g, count)
         tiles = [b.extract_value(results, k) for k in range(len(kinds[0]))]
         for n, r, c in access.each():
-            values = [b.extract_value(t, n) for t in tiles] + [access.load(k, r, c) for k in extras]
+            values = [_first_lanes(b, b.extract_value(t, n), lattice.lanes) for t in tiles]
+            values += [access.load(k, r, c) for k in extras]
             access.store(target_operand, r, c, emit_expr(b, expr, values, lattice.lanes, lattice.target))
 
     return operation("store_tile", meaning, lambda results, p, offsets, g, count: types.void, emit)
+
+
+def _first_lanes(b: ir.IRBuilder, vector: ir.Value, lanes: int) -> ir.Value:
+    if vector.type.count == lanes:
+        return vector
+    return b.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(lanes))))
 
 
 def map_results(lattice: Lattice, expr: Expr, inputs: int, stages: int) -> Instruction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from nnefc.codegen.spec import Operand, OperandKernel
@@ -233,7 +233,8 @@ def _horizontal(spec: RowsKernel, target: Target) -> Callable[..., Any]:
                     rest = n % lanes
                     write_part(found, p, advance(place, g, lane_at, n - rest), g, rest)
     else:
-        store = i.store_tile(_lattice(spec, target, 1, True), spec.final, range(spec.inputs, count - 1), count - 1)
+        one = replace(_lattice(spec, target, 1, False), lanes=1)
+        store = i.store_tile(one, spec.final, range(spec.inputs, count - 1), count - 1)
 
         @device
         def put(found: Any, p: Any, offsets: Any, g: Any) -> None:

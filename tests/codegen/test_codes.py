@@ -1,0 +1,57 @@
+"""Calls on 8-bit codes, un-jitted and compiled for every kind of vector: equal to the NumPy meaning bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawn_codes import FAMILIES, draw
+from test_kernels import ALLOWED, ARM, AVX2, HOST, Pointer, choices, expected, run_compiled
+
+from nnefc.codegen.objectfile import load_objects
+from nnefc.codegen.target import Target
+from nnefc.codegen.workers import compile_kernels
+from nnefc.ir.program import Call
+
+SSE = Target.parse("x86_64-unknown-linux-gnu:x86-64-v2")
+TARGETS = {"host": HOST, "avx2": AVX2, "sse": SSE}
+
+
+def assert_equal(call: Call, memory: dict[str, np.ndarray], wanted: dict[str, np.ndarray], seed: int) -> None:
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(memory[name], array, err_msg=f"{name} of {call}, seed {seed}")
+
+
+@pytest.mark.parametrize("target", [HOST, AVX2, ARM], ids=["host", "avx2", "arm"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_unjitted(family: str, target: Target) -> None:
+    for seed in range(25):
+        call, memory = draw(family, seed)
+        wanted = expected(call, memory)
+        for choice in choices(call, memory, target):
+            pointers = tuple(Pointer(memory[v.buffer.name], v.offset) for v in choice.views)
+            kernel, geometry = choice.spec.build(target), np.array(choice.geometry, np.int64)
+            middle = choice.units // 2
+            kernel(pointers, geometry, middle, choice.units)
+            kernel(pointers, geometry, 0, middle)
+        assert_equal(call, memory, wanted, seed)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_compiled(target: Target) -> None:
+    if target.isa - HOST.isa:
+        pytest.skip("this machine lacks instructions")
+    drawn = [(*draw(family, seed), seed) for family in FAMILIES for seed in range(8)]
+    chosen = [choices(call, memory, target) for call, memory, _ in drawn]
+    kernels = compile_kernels(tuple(dict.fromkeys(c.spec for found in chosen for c in found)), target)
+    loaded = load_objects([k.object for k in kernels.values()])
+    for (call, memory, seed), found in zip(drawn, chosen, strict=True):
+        wanted = expected(call, memory)
+        for choice in found:
+            run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory)
+        assert_equal(call, memory, wanted, seed)
+
+
+def test_aarch64_objects_need_nothing() -> None:
+    chosen = [c for family in FAMILIES for seed in (1, 2) for c in choices(*draw(family, seed), ARM)]
+    for spec, kernel in compile_kernels(tuple(dict.fromkeys(c.spec for c in chosen)), ARM).items():
+        assert set(kernel.undefined) <= ALLOWED, f"{spec} needs {kernel.undefined}"
