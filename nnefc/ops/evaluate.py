@@ -7,7 +7,7 @@ from collections.abc import Mapping, MutableMapping
 import numpy as np
 
 from nnefc.errors import InvalidModelError, UnsupportedError
-from nnefc.ir.graph import Graph, Literal, Op, Operand, Value
+from nnefc.ir.graph import Graph, Literal, Op, Operand, Tensor, Value
 from nnefc.ops.primitive import primitives
 from nnefc.ops.stored import tensor_values
 
@@ -40,8 +40,13 @@ def evaluate(
 
 
 def variable_values(graph: Graph, op: Op) -> np.ndarray:
-    """The stored values of a ``variable`` operation, ready to compute with. Raises InvalidModelError if there are none,
-    or not of its shape. Labels are the same whatever the case of their letters (NNEF 1.0.5, 4.1.3)."""
+    """The stored values of a ``variable`` operation, ready to compute with. Raises as ``stored_tensor``."""
+    return tensor_values(stored_tensor(graph, op), op.output.type.dtype, op.output.type.encoding)
+
+
+def stored_tensor(graph: Graph, op: Op) -> Tensor:
+    """What is stored for a ``variable`` operation. Raises InvalidModelError if there are no values, or not of its
+    shape. Labels are the same whatever the case of their letters (NNEF 1.0.5, 4.1.3)."""
     label, value = op.attrs["label"], op.output
     stored = graph.tensors.get(label)
     if stored is None:
@@ -55,7 +60,7 @@ def variable_values(graph: Graph, op: Op) -> np.ndarray:
             f"the stored values of {label!r} have shape {list(stored.data.shape)}; the variable {value.name!r} has "
             f"shape {list(value.type.extents)}"
         ).at(op.origin.location)
-    return tensor_values(stored, value.type.dtype, value.type.encoding)
+    return stored
 
 
 def _checked(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nnefc.errors import InvalidModelError, Location
 from nnefc.ir.encoding import Encoding
 from nnefc.ir.expr import Expr, call, cast, const
 from nnefc.ir.graph import Attrs
@@ -130,6 +131,41 @@ ROWS = (
 
 for _entry in ROWS:
     _entry.register()
+
+
+# ---- encodings
+
+
+def check_encoding(encoding: Encoding, location: Location | None = None) -> None:
+    """Raise InvalidModelError, at the place, unless the parameters of an encoding give codes a meaning: ranges that are
+    not empty, scales and maxima above zero, zero points that are codes."""
+    given = {name: np.asarray(value) for name, value in encoding.parameters}
+    fault = _fault(encoding.algorithm, given)
+    if fault is not None:
+        raise InvalidModelError(f"{encoding.algorithm}: {fault}", location)
+
+
+def _fault(algorithm: str, given: dict[str, np.ndarray]) -> str | None:
+    if "min" in given:
+        least, most = np.broadcast_arrays(*_aligned(given["min"], given["max"]))
+        wrong = ~(least < most)
+        return f"min = {least[wrong][0]} must be less than max = {most[wrong][0]}" if wrong.any() else None
+    for name in ("scale", "max"):
+        wrong = ~(given[name] > 0) if name in given else np.zeros(1, bool)
+        if wrong.any():
+            return f"{name} = {given[name][wrong][0]} must be above 0"
+    if algorithm == "zero_point_linear_quantize":
+        low, high = zero_point_range(int(given["bits"]), bool(given["signed"]), bool(given["symmetric"]))
+        zero = given["zero_point"]
+        wrong = (zero < low) | (zero > high)
+        if wrong.any():
+            return f"zero_point = {zero[wrong][0]} is no code; codes are {low} to {high}"
+    return None
+
+
+def _aligned(*arrays: np.ndarray) -> list[np.ndarray]:
+    rank = max(a.ndim for a in arrays)
+    return [a.reshape(a.shape + (1,) * (rank - a.ndim)) for a in arrays]
 
 
 # ---- stored codes

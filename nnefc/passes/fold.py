@@ -28,26 +28,26 @@ def fold(program: Program) -> Program:
 
     A buffer is folded only if all that write it can be. What would take too many elements or operations stays.
     """
-    foldable = _foldable(program)
-    if not foldable:
+    known = foldable(program)
+    if not known:
         return program
     memory = dict(program.constants)
     for call in program.calls:
-        if all(v.buffer.name in foldable for v in call.writes()):
+        if all(v.buffer.name in known for v in call.writes()):
             for v in call.writes():
                 name = v.buffer.name
                 if name not in memory:
                     memory[name] = np.zeros(v.buffer.size, v.dtype.numpy)
             run_call(call, memory)
     calls = tuple(
-        c.with_views(lambda v: _as_constant(v) if v.buffer.name in foldable else v)
+        c.with_views(lambda v: _as_constant(v) if v.buffer.name in known else v)
         for c in program.calls
-        if not all(v.buffer.name in foldable for v in c.writes())
+        if not all(v.buffer.name in known for v in c.writes())
     )
     return prune(program.replace(calls=calls, constants=memory))
 
 
-def _foldable(program: Program) -> set[str]:
+def foldable(program: Program) -> set[str]:
     """The TEMP buffers that constants alone decide, within the limits."""
     found: set[str] = set()
     refused: set[str] = set()

@@ -22,6 +22,7 @@ from nnefc.ir.signature import Param, Signature
 from nnefc.ir.types import INTEGER, LOGICAL, SCALAR, DType, TensorType
 from nnefc.ops.common import require_broadcastable, shape_text
 from nnefc.ops.inference import infer
+from nnefc.ops.quantized import check_encoding
 from nnefc.ops.stored import tensor_values
 
 DTYPES = {"scalar": SCALAR, "integer": INTEGER, "logical": LOGICAL}
@@ -236,7 +237,7 @@ def _annotated_dtype(annotation: ast.Annotation, generic: str) -> DType:
 
 
 def _check_encoding(name: str, encoding: Encoding, type_: TensorType, location: Location) -> None:
-    """Raise InvalidModelError unless per-channel parameters broadcast to the tensor's shape."""
+    """Raise InvalidModelError unless the parameters are possible, and those per channel broadcast to the shape."""
     for parameter, value in encoding.parameters:
         shape: list[int] = []
         while isinstance(value, tuple):
@@ -247,3 +248,4 @@ def _check_encoding(name: str, encoding: Encoding, type_: TensorType, location: 
                 require_broadcastable(shape, parameter, type_.extents, repr(name))
             except InvalidModelError as error:
                 raise error.at(location) from None
+    check_encoding(encoding, location)

@@ -14,10 +14,11 @@ from onnx import helper
 from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.formats.onnx import exporters  # noqa: F401 - registers them
 from nnefc.formats.onnx.emit import ONNX_TYPES, Emitter, Ref, exporter_of, numpy_type
-from nnefc.formats.onnx.qdq import dequantized, linear_code, pseudo_quantized
+from nnefc.formats.onnx.qdq import dequantized, pseudo_quantized
 from nnefc.ir.graph import Graph, Literal, Op, Operand, Tensor, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ir.verify import verify
+from nnefc.ops.linear_code import linear_code
 from nnefc.ops.stored import tensor_values
 
 OLDEST_OPSET, OPSET = 21, 26

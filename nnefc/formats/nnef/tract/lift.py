@@ -24,7 +24,7 @@ from nnefc.ir import syntax as ast
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Origin, Value
 from nnefc.ir.types import DType
 from nnefc.ops.primitive import primitives
-from nnefc.ops.quantized import decode
+from nnefc.ops.quantized import check_encoding, decode
 from nnefc.ops.signatures import signatures
 
 _STORED = {"float": "f", "uint": "u", "quint": "u", "int": "i", "qint": "i"}
@@ -147,6 +147,7 @@ def _encoded(graph: Graph, quantization: Mapping[str, Entry], context: Context) 
     for name, entry in quantization.items():
         if name in graph.values:
             value = graph.values[name]
+            check_encoding(entry.encoding, entry.location)
             found[name] = Value(name, value.type.with_encoding(entry.encoding))
         else:
             message = f"the graph has no tensor {name!r} to quantize"

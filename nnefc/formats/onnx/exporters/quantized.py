@@ -31,16 +31,19 @@ def _quantize(e: Emitter, op: Op, x: Refs) -> Refs:
     value, scale, zero = x
     dtype = op.output.type.dtype
     found = _parameters(e, value, [scale, zero])
-    if found is not None and value.dtype is not DType.F64:
+    limits = zero_point_range(op.attrs["bits"], op.attrs["signed"], op.attrs["symmetric"])
+    info, even = np.iinfo(dtype.numpy), op.attrs["rounding"] == "even"
+    if found is not None and even and limits == (info.min, info.max) and value.dtype is not DType.F64:
         (scale, zero), axis = found
         zero = e.cast(zero, dtype) if zero.array is None else e.constant(zero.array, dtype, "zero_point")
         operands = [e.cast(value, DType.F32), e.cast(scale, DType.F32), zero]
         return [e.node("QuantizeLinear", operands, dtype, value.shape, **axis)]
     wide = DType.F64 if value.dtype is DType.F64 else DType.F32
     value, scale, zeros = e.aligned([e.cast(value, wide), e.cast(scale, wide), e.cast(zero, wide)])
-    code = e.map("Add", e.map("Round", e.map("Div", value, scale)), zeros)
-    limits = np.iinfo(dtype.numpy)
-    return [e.cast(clamped(e, code, e.like(code, limits.min), e.like(code, limits.max)), dtype)]
+    steps = e.map("Div", value, scale)
+    code = e.map("Add", e.map("Round", steps) if even else rounded(e, steps), zeros)
+    low, high = (e.like(code, n) for n in limits)
+    return [e.cast(clamped(e, code, low, high), dtype)]
 
 
 @exporter("dequantize_linear")

@@ -1,0 +1,165 @@
+"""What expressions say of codes: how numbers are made from them, and they from numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nnefc.ir.expr import Expr, call, cast, const
+from nnefc.ir.types import DType
+
+SHIFT = 128
+"""What is added to a signed code where it is kept as an unsigned one."""
+WHOLE = (0, 255)
+"""The codes that a byte holds."""
+_WIDE = (DType.F32, DType.F64)
+
+
+@dataclass(frozen=True)
+class Code:
+    """How a tensor of type ``dtype`` is coded in bytes from ``low`` to ``high``: real = (code - zero) scale."""
+
+    scale: float
+    zero: int
+    low: int
+    high: int
+    dtype: DType = DType.F32
+
+    def decoded(self, code: Expr) -> Expr:
+        """The number that a code stands for."""
+        steps = centred(code, self.zero)
+        return call("mul", cast(steps, self.dtype), const(self.scale, self.dtype))
+
+    def code_of(self, value: float) -> int | None:
+        """The code of a number that has one."""
+        steps = value / self.scale
+        code = round(steps) + self.zero if abs(steps) <= WHOLE[1] else WHOLE[0] - 1
+        exact = self.decoded(const(code, DType.U8)).evaluate([]) == value if WHOLE[0] <= code <= WHOLE[1] else False
+        return code if exact and self.low <= code <= self.high else None
+
+    def same_numbers(self, other: Code) -> bool:
+        """Whether equal codes stand for equal numbers."""
+        return (self.scale, self.zero, self.dtype) == (other.scale, other.zero, other.dtype)
+
+
+def centred(code: Expr, zero: int) -> Expr:
+    """A code less its zero point, I32."""
+    wide = cast(code, DType.I32)
+    return call("sub", wide, const(zero, DType.I32)) if zero else wide
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """An expression (code - zero) scale: the number of the argument that is the code, and both parameters."""
+
+    code: int
+    scale: Expr
+    zero: Expr | None
+
+
+def decoding_of(expr: Expr) -> Decoding | None:
+    """The expression as a decoding of one of its arguments, a code of 8 bits; None for any other."""
+    if expr.op != "mul" or expr.dtype not in _WIDE:
+        return None
+    steps, scale = expr.args
+    if steps.op != "cast" or scale.op not in ("const", "arg") or steps.args[0].dtype is not DType.I32:
+        return None
+    (steps,), zero = steps.args, None
+    if steps.op == "sub":
+        steps, zero = steps.args
+        leaf = zero.args[0] if zero.op == "cast" else zero
+        if leaf.op not in ("const", "arg"):
+            return None
+    if steps.op != "cast" or steps.args[0].op != "arg" or steps.args[0].dtype not in (DType.U8, DType.I8):
+        return None
+    return Decoding(int(steps.args[0].value or 0), scale, zero)
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """An expression that makes a byte of a number: ``value / scale``, rounded, moved by ``zero``, and cut off."""
+
+    value: Expr
+    scale: Expr
+    zero: int
+    low: int
+    high: int
+    rounding: str
+
+
+def quantization_of(expr: Expr) -> Quantization | None:
+    """The expression as a quantization to unsigned bytes; None for any other."""
+    limits = clamped(expr.args[0]) if expr.op == "cast" and expr.dtype is DType.U8 else None
+    if limits is None or limits[0].op != "add":
+        return None
+    (code, low, high) = limits
+    rounded, zero = code.args
+    if rounded.op not in ("round", "round_even") or zero.op != "const" or rounded.args[0].op != "div":
+        return None
+    value, scale = rounded.args[0].args
+    if not WHOLE[0] <= low <= high <= WHOLE[1] or not float(zero.value or 0).is_integer():
+        return None
+    return Quantization(value, scale, int(zero.value or 0), int(low), int(high), rounded.op)
+
+
+def clamped(expr: Expr) -> tuple[Expr, float, float] | None:
+    """x, low and high of max(min(x, high), low) with numbers, of a float type."""
+    if expr.op != "max" or expr.dtype not in _WIDE or expr.args[0].op != "min" or expr.args[1].op != "const":
+        return None
+    low, (x, high) = expr.args[1], expr.args[0].args
+    return (x, float(low.value or 0), float(high.value or 0)) if high.op == "const" else None
+
+
+def bounds(expr: Expr) -> tuple[int, int]:
+    """The bytes that an expression of type U8 may give."""
+    limits = clamped(expr.args[0]) if expr.op == "cast" else None
+    if limits is None:
+        return WHOLE
+    return max(int(limits[1]), WHOLE[0]), min(int(limits[2]), WHOLE[1])
+
+
+# ---- signed codes as unsigned ones
+
+
+def read_shifted(code: Expr) -> Expr:
+    """The signed code that an unsigned one, SHIFT above it, stands for."""
+    return cast(call("sub", cast(code, DType.I32), const(SHIFT, DType.I32)), DType.I8)
+
+
+def written_shifted(code: Expr) -> Expr:
+    """A signed code as an unsigned one, SHIFT above it."""
+    if code.op == "cast":
+        (inner,) = code.args
+        limits = clamped(inner)
+        if limits is not None and limits[0].op == "add" and limits[0].args[1].op == "const":
+            (moved, low, high) = limits
+            number = moved.args[1].value or 0
+            if -SHIFT <= low <= high < SHIFT:
+                dtype = inner.dtype
+                whole = call("add", moved.args[0], const(float(number) + SHIFT, dtype))
+                cut = call("min", whole, const(high + SHIFT, dtype))
+                return cast(call("max", cut, const(low + SHIFT, dtype)), DType.U8)
+        if inner.op == "sub" and inner.args[1] == const(SHIFT, DType.I32) and _byte(inner.args[0]) is not None:
+            return inner.args[0].args[0]
+    return cast(call("add", cast(code, DType.I32), const(SHIFT, DType.I32)), DType.U8)
+
+
+def _byte(expr: Expr) -> Expr | None:
+    """x of cast<i32>(x) of type U8."""
+    return expr.args[0] if expr.op == "cast" and expr.dtype is DType.I32 and expr.args[0].dtype is DType.U8 else None
+
+
+def tidied(expr: Expr) -> Expr:
+    """The expression without conversions to I8 and back, and with one difference where there are two."""
+    args = tuple(map(tidied, expr.args))
+    if args != expr.args:
+        expr = Expr(expr.op, args, expr.dtype, expr.value)
+    if expr.op == "cast" and expr.dtype is DType.I32 and expr.args[0].op == "cast" and expr.args[0].dtype is DType.I8:
+        (inner,) = expr.args[0].args
+        if inner.op == "sub" and inner.args[1] == const(SHIFT, DType.I32) and _byte(inner.args[0]) is not None:
+            return inner
+    if expr.op == "sub" and expr.dtype is DType.I32 and expr.args[0].op == "sub":
+        (inner, b), (x, a) = expr.args, expr.args[0].args
+        if a.op == b.op == "const":
+            total = int(a.value or 0) + int(b.value or 0)
+            return call("sub", x, const(total, DType.I32)) if total else x
+    return expr

@@ -1,0 +1,283 @@
+"""Kernels on codes: what reads decoded numbers reads the codes instead, and sums of products add up integers.
+
+A float buffer that holds nothing but numbers decoded from bytes by one set of parameters, or copies of these, gets a
+twin that holds the bytes; see ``coded.Coded``. Copies, greatest and least elements work on the twins as they do on the
+numbers. A contraction of such a tensor and constant codes adds up products of codes in I32, and its ``post`` begins
+with what makes the real sum of that; so do sums over windows and sums. A Map decodes what it reads. All other
+calls keep reading floats, decoded for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from nnefc.ir.expr import Expr, arg, call, cast, const
+from nnefc.ir.program import Call, Contract, Gather, Map, Program, Reduce
+from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.ir.window import Window
+from nnefc.passes.coded import Coded, filled, is_fill, passed_on
+from nnefc.passes.codes import SHIFT, WHOLE, Code, centred, decoding_of, read_shifted, tidied, written_shifted
+from nnefc.passes.fold import prune
+
+MOST = 2**31 - 1
+"""What a sum may come to."""
+
+
+def integer(program: Program, notes: list[str] | None = None) -> Program:
+    """The program on codes where kernels can; the same object where no buffer holds decoded numbers. ``notes`` gets a
+    line about every contraction that stays with floats, and why."""
+    unsigned = _unsigned(program)
+    coded = Coded(unsigned)
+    if not coded.codes:
+        return program
+    return prune(_Rewriting(unsigned, coded, [] if notes is None else notes).result())
+
+
+# ---- signed codes that are computed become unsigned ones
+
+
+def _unsigned(program: Program) -> Program:
+    """The program with scratch tensors of I8 that Maps alone write and read as tensors of U8, SHIFT above."""
+    touched = {v.buffer.name: v.buffer for c in program.calls for v in c.writes()}
+    names = {n for n, b in touched.items() if b.dtype is DType.I8 and b.role is Role.TEMP}
+    for c in program.calls:
+        if not isinstance(c, Map):
+            names -= {v.buffer.name for v in c.reads() + c.writes()}
+    if not names:
+        return program
+    return program.replace(calls=tuple(_shifted(c, names) if isinstance(c, Map) else c for c in program.calls))
+
+
+def _shifted(c: Map, names: set[str]) -> Map:
+    inside = [v.buffer.name in names for v in c.inputs]
+    outside = [v.buffer.name in names for v in c.outputs]
+    if not any(inside + outside):
+        return c
+    views = [_as_byte(v) if moved else v for v, moved in zip(c.inputs, inside, strict=True)]
+    args = [read_shifted(arg(k, v.dtype)) if inside[k] else arg(k, v.dtype) for k, v in enumerate(views)]
+    exprs = []
+    for e, moved in zip(c.exprs, outside, strict=True):
+        made = e.substitute(args)
+        exprs.append(tidied(written_shifted(made) if moved else made))
+    outputs = tuple(_as_byte(v) if moved else v for v, moved in zip(c.outputs, outside, strict=True))
+    return replace(c, exprs=tuple(exprs), inputs=tuple(views), outputs=outputs)
+
+
+def _as_byte(view: View) -> View:
+    return replace(view, buffer=replace(view.buffer, dtype=DType.U8))
+
+
+# ---- codes in the place of numbers
+
+
+class _Refused(Exception):
+    """Why a call stays with floats."""
+
+
+class _Rewriting:
+    """One run of the pass over the calls."""
+
+    def __init__(self, program: Program, coded: Coded, notes: list[str]):
+        self._program, self._coded, self._notes = program, coded, notes
+        names = program.fresh_names("codes")
+        self._twins = {name: next(names) for name in coded.codes}
+        self._constants = dict(program.constants)
+        self._names = program.fresh_names("integer")
+        self._weights: dict[str, Buffer] = {}
+
+    def result(self) -> Program:
+        """The program: every writer of decoded numbers also writes their codes, and readers choose."""
+        calls: list[Call] = []
+        for c in self._program.calls:
+            writes = {v.buffer.name for v in c.writes()}
+            if len(writes) == 1 and writes <= self._coded.codes.keys():
+                calls += [c, self._twin(c)]
+            else:
+                calls.append(self._reading_codes(c))
+        return self._program.replace(calls=tuple(calls), constants=self._constants)
+
+    def _code(self, view: View) -> Code | None:
+        return self._coded.codes.get(view.buffer.name)
+
+    def _codes(self, view: View) -> View:
+        """The same view of the twin."""
+        return replace(view, buffer=Buffer(self._twins[view.buffer.name], DType.U8, view.buffer.size, Role.TEMP))
+
+    def _twin(self, c: Call) -> Call:
+        """What writes the codes of the numbers that a call writes."""
+        (target,) = c.writes()
+        code, out = self._coded.codes[target.buffer.name], self._codes(target)
+        if is_fill(c):
+            return Map((const(code.code_of(filled(c)) or 0, DType.U8),), (), (out,), origin=c.origin)
+        source = passed_on(c)
+        if source is None:
+            assert isinstance(c, Map)
+            decoding = decoding_of(c.exprs[0])
+            assert decoding is not None
+            given = c.inputs[decoding.code]
+            shifted = written_shifted(arg(0, DType.I8)) if given.dtype is DType.I8 else arg(0, DType.U8)
+            return Map((shifted,), (given,), (out,), origin=c.origin)
+        if isinstance(c, Map):
+            return replace(c, exprs=(arg(0, DType.U8),), inputs=(self._codes(source),), outputs=(out,))
+        if isinstance(c, Gather):
+            return replace(c, x=self._codes(source), output=out)
+        if isinstance(c, Reduce):
+            return replace(c, expr=arg(0, DType.U8), inputs=(self._codes(source),), output=out)
+        assert isinstance(c, Window)
+        return replace(c, expr=arg(0, DType.U8), x=self._codes(source), output=out)
+
+    def _reading_codes(self, c: Call) -> Call:
+        """The call on codes, where it can be."""
+        if isinstance(c, Map):
+            return self._map(c)
+        if not isinstance(c, (Contract, Window, Reduce)):
+            return c
+        try:
+            return self._contract(c) if isinstance(c, Contract) else self._sum(c)
+        except _Refused as why:
+            if str(why):
+                name = next(iter(c.origin.names), c.writes()[0].buffer.name)
+                self._notes.append(f"{name} is computed in float: {why}")
+            return c
+
+    def _map(self, c: Map) -> Map:
+        views, args = list(c.inputs), [arg(k, v.dtype) for k, v in enumerate(c.inputs)]
+        for k, v in enumerate(c.inputs):
+            code = self._code(v)
+            if code is not None:
+                views[k], args[k] = self._codes(v), code.decoded(arg(k, DType.U8))
+        if views == list(c.inputs):
+            return c
+        return replace(c, exprs=tuple(e.substitute(args) for e in c.exprs), inputs=tuple(views))
+
+    # ---- sums
+
+    def _contract(self, c: Contract) -> Call:
+        code = self._code(c.x)
+        if code is None:
+            raise _Refused("its first operand is not quantized to 8 bits, one scale for all")
+        held = self._coded.weights(c.w)
+        if held is None:
+            raise _Refused("its second operand is no tensor of constant codes")
+        codes, scales = held
+        first = c.groups
+        axes = tuple(range(first, first + c.reduced))
+        scale = _uniform(codes, scales, axes)
+        if scale is None:
+            raise _Refused("the scale of its weights differs between elements that are added up")
+        wide = np.abs(codes.astype(np.int64)).sum(axes)
+        _require_room(wide.max(initial=0) * WHOLE[1])
+        weights = self._stored(c.w, codes)
+        between = (1,) * (c.output.rank - first - 1)
+        shape = (*codes.shape[:first], *between, codes.shape[-1])
+        correction = (-code.zero * codes.astype(np.int64).sum(axes)).reshape(shape)
+        factor = (scale * code.scale).reshape(shape)
+        total, extras = arg(0, DType.I32), list(c.extras)
+        if correction.any():
+            total = call("add", total, self._operand(correction, DType.I32, c.output, extras))
+        real = call("mul", cast(total, code.dtype), self._operand(factor, code.dtype, c.output, extras))
+        post = _with_sum(c.post, real, c.extras)
+        return replace(c, x=self._codes(c.x), w=weights, post=post, extras=tuple(extras))
+
+    def _sum(self, c: Window | Reduce) -> Call:
+        """A sum of decoded numbers, or of their products with weights."""
+        views = (c.x, *c.weights) if isinstance(c, Window) else c.inputs
+        code = self._code(views[0]) if views else None
+        if c.op != "sum" or code is None:
+            raise _Refused("" if c.op != "sum" or len(views) != 2 else "its first operand is not quantized to 8 bits")
+        dtype = c.expr.dtype
+        step = centred(arg(0, DType.U8), code.zero)
+        if c.expr == arg(0, dtype) and len(views) == 1:
+            count = c.taps if isinstance(c, Window) else int(np.prod(views[0].shape[views[0].rank - c.axes :]))
+            _require_room(count * WHOLE[1])
+            post = _with_sum(c.post, Code(code.scale, 0, 0, 0, code.dtype).decoded(arg(0, DType.I32)), c.extras)
+            return self._rewritten(c, step, post, c.extras, [self._codes(views[0])])
+        if len(views) != 2 or c.expr != call("mul", arg(0, dtype), arg(1, dtype)):
+            raise _Refused("")
+        held = self._coded.weights(views[1])
+        if held is None:
+            raise _Refused("its second operand is no tensor of constant codes")
+        return self._products(c, code, step, views, *held)
+
+    def _products(
+        self,
+        c: Window | Reduce,
+        code: Code,
+        step: Expr,
+        views: Sequence[View],
+        codes: np.ndarray,
+        scales: np.ndarray,
+    ) -> Call:
+        kept = c.kept if isinstance(c, Window) else views[0].rank - c.axes
+        axes = tuple(range(kept, codes.ndim))
+        scale = _uniform(codes, scales, axes)
+        if scale is None:
+            raise _Refused("the scale of its weights differs between elements that are added up")
+        _require_room(np.abs(codes.astype(np.int64)).sum(axes).max(initial=0) * WHOLE[1])
+        weights, extras = self._stored(views[1], codes), list(c.extras)
+        moving = [d for d in range(kept) if views[1].strides[d] and views[1].shape[d] > 1]
+        scale = scale[tuple(slice(None) if d in moving else slice(0, 1) for d in range(kept))]
+        factor = (scale * code.scale).reshape(*scale.shape, *(1,) * (c.output.rank - kept))
+        product = call("mul", step, cast(arg(1, DType.I8), DType.I32))
+        total = cast(arg(0, DType.I32), code.dtype)
+        real = call("mul", total, self._operand(factor, code.dtype, c.output, extras))
+        post = _with_sum(c.post, real, c.extras)
+        return self._rewritten(c, product, post, extras, [self._codes(views[0]), weights])
+
+    def _rewritten(
+        self, c: Window | Reduce, expr: Expr, post: Expr, extras: Sequence[View], views: Sequence[View]
+    ) -> Call:
+        if isinstance(c, Window):
+            return replace(c, expr=expr, post=post, extras=tuple(extras), x=views[0], weights=tuple(views[1:]))
+        return replace(c, expr=expr, post=post, extras=tuple(extras), inputs=tuple(views))
+
+    # ---- constants
+
+    def _stored(self, view: View, codes: np.ndarray) -> View:
+        """The codes of weights as a constant of I8, of the order in memory that they had."""
+        low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
+        if not -SHIFT <= low <= high < SHIFT:
+            raise _Refused(f"its weights less their zero point, {low} to {high}, are no signed bytes")
+        order = view.dense_order
+        moving = [d for d in order if view.strides[d] and view.shape[d] > 1]
+        once = codes[tuple(slice(None) if d in moving else slice(0, 1) for d in range(codes.ndim))]
+        flat = np.ascontiguousarray(once.transpose(order).astype(np.int8))
+        buffer = Buffer(next(self._names), DType.I8, flat.size, Role.CONST)
+        self._constants[buffer.name] = flat.reshape(-1)
+        dense = dense_strides(once.shape, order)
+        strides = tuple(s if d in moving else 0 for d, s in enumerate(dense))
+        return View(buffer, 0, view.shape, strides)
+
+    def _operand(self, values: np.ndarray, dtype: DType, output: View, extras: list[View]) -> Expr:
+        """Values that broadcast to the output as a number or one more of the extras."""
+        values = values.astype(dtype.numpy)
+        if values.size and (values == values.flat[0]).all():
+            return const(values.flat[0].item(), dtype)
+        buffer = Buffer(next(self._names), dtype, values.size, Role.CONST)
+        self._constants[buffer.name] = np.ascontiguousarray(values).reshape(-1)
+        steps = dense_strides(values.shape)
+        strides = tuple(s if n > 1 else 0 for n, s in zip(values.shape, steps, strict=True))
+        extras.append(View(buffer, 0, output.shape, strides))
+        return arg(len(extras), dtype)
+
+
+def _with_sum(post: Expr | None, real: Expr, extras: Sequence[View]) -> Expr:
+    """``post`` with the sum replaced."""
+    return real if post is None else post.substitute([real, *(arg(k, v.dtype) for k, v in enumerate(extras, 1))])
+
+
+def _uniform(codes: np.ndarray, scales: np.ndarray, axes: tuple[int, ...]) -> np.ndarray | None:
+    """The scale that codes along the axes share, any where all are 0; None where they differ."""
+    least = np.where(codes == 0, 0.0, scales).max(axes, initial=0.0, keepdims=True)
+    if not ((codes == 0) | (scales == least)).all():
+        return None
+    return np.where(least == 0, 1.0, least).squeeze(axes)
+
+
+def _require_room(most: int) -> None:
+    if most > MOST:
+        raise _Refused(f"its sums may come to {most}, more than 32 bits hold")

@@ -1,0 +1,259 @@
+"""Requantization in one form: a byte made of sums of codes by one product, one rounding and one cut at either end.
+
+What a kernel stores as a code is an expression of codes, of an integer sum and of constants: scales, a bias, batch
+normalization, a residual, relu or clamp. Here it becomes
+
+    y = cast<f32>($0 + b) m + cast<f32>($1) n + ... + c
+    cast<u8>(max(cast<i32>(round_even(min(y, high - z))) + z, low))         ONNX: halves to even
+    cast<u8>(max(cast<i32>(min(y + (z + 0.5), high)), low))                 NNEF: floor(x + 0.5)
+
+with one product for each tensor of codes. ``b`` is an I32, the bias in steps of the sum and what zero points
+contribute, and ``m``, ``n``, ``c`` are F32: numbers, or constants that differ along the channels. ``z`` is the result's
+zero point; ``low`` and ``high`` are the ends of its codes, or of what relu and clamp leave of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from nnefc.ir.expr import Expr, arg, call, cast, const
+from nnefc.ir.interpret import array
+from nnefc.ir.program import Call, Contract, Map, Program, Reduce
+from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.ir.window import Window
+from nnefc.passes.coded import once
+from nnefc.passes.codes import WHOLE, Quantization, quantization_of
+
+F32, I32 = DType.F32, DType.I32
+COARSE = 1 / 16
+"""Codes that a step of the sum may make for a bias to be rounded to steps: what is lost is half as much."""
+MOST = 2**31 - 1
+
+
+def requantize(program: Program) -> Program:
+    """The program with what makes codes of integers in one form; the same object where nothing does."""
+    state = _Constants(program)
+    calls = tuple(_requantized(c, state) for c in program.calls)
+    if all(a is b for a, b in zip(calls, program.calls, strict=True)):
+        return program
+    return program.replace(calls=calls, constants=state.values)
+
+
+class _Constants:
+    """The constants of the program, and new ones."""
+
+    def __init__(self, program: Program):
+        self.values = dict(program.constants)
+        self._names: Iterator[str] = program.fresh_names("requantize")
+
+    def add(self, values: np.ndarray) -> Buffer:
+        """A new constant."""
+        buffer = Buffer(next(self._names), DType.of(values.dtype), values.size, Role.CONST)
+        self.values[buffer.name] = np.ascontiguousarray(values).reshape(-1)
+        return buffer
+
+
+def _requantized(c: Call, constants: _Constants) -> Call:
+    if isinstance(c, Map) and len(c.exprs) == 1:
+        form = _Form(c.inputs, 0, c.outputs[0], constants, 0)
+        expr = form.rewritten(c.exprs[0])
+        return c if expr is c.exprs[0] else replace(c, exprs=(expr,), inputs=tuple(form.views))
+    if isinstance(c, (Contract, Window, Reduce)) and c.post is not None:
+        form = _Form(c.extras, 1, c.output, constants, _most(c, constants))
+        expr = form.rewritten(c.post)
+        return c if expr is c.post else replace(c, post=expr, extras=tuple(form.views))
+    return c
+
+
+def _most(c: Contract | Window | Reduce, constants: _Constants) -> int:
+    """What the integer sum of a call may come to."""
+    if isinstance(c, Contract):
+        if c.w.dtype is not DType.I8:
+            return 0
+        known = constants.values.get(c.w.buffer.name)
+        peak = 128 if known is None else int(np.abs(known.astype(np.int64)).max(initial=0))
+        return WHOLE[1] * peak * int(np.prod(c.w.shape[c.groups : -1]))
+    count = c.taps if isinstance(c, Window) else int(np.prod(c.inputs[0].shape[c.inputs[0].rank - c.axes :]))
+    weighted = len(c.weights) if isinstance(c, Window) else len(c.inputs) - 1
+    return WHOLE[1] * count * (128 if weighted else 1)
+
+
+@dataclass
+class _Linear:
+    """A sum of ``factors[k] * atoms[k]`` and ``offset``; factors and the offset are F64 arrays of the output's rank."""
+
+    offset: np.ndarray
+    factors: list[np.ndarray] = field(default_factory=list)
+    atoms: list[Expr] = field(default_factory=list)
+
+    def scaled(self, factor: np.ndarray) -> _Linear:
+        return _Linear(self.offset * factor, [f * factor for f in self.factors], self.atoms)
+
+    def plus(self, other: _Linear) -> _Linear:
+        result = _Linear(self.offset + other.offset, list(self.factors), list(self.atoms))
+        for f, a in zip(other.factors, other.atoms, strict=True):
+            if a in result.atoms:
+                result.factors[result.atoms.index(a)] = result.factors[result.atoms.index(a)] + f
+            else:
+                result.factors.append(f)
+                result.atoms.append(a)
+        return result
+
+
+class _Form:
+    """The expression of one call under rewriting; ``views`` are its operands from the argument ``first`` on."""
+
+    def __init__(self, views: Sequence[View], first: int, output: View, constants: _Constants, most: int):
+        self.views = list(views)
+        self._first, self._output, self._constants, self._most = first, output, constants, most
+
+    def rewritten(self, expr: Expr) -> Expr:
+        """The expression with every quantization of integers in the one form; the same object where there is none."""
+        found = quantization_of(expr)
+        made = self._quantized(found) if found is not None else None
+        if made is not None:
+            return made
+        args = tuple(map(self.rewritten, expr.args))
+        changed = any(a is not b for a, b in zip(args, expr.args, strict=True))
+        return Expr(expr.op, args, expr.dtype, expr.value) if changed else expr
+
+    def _quantized(self, q: Quantization) -> Expr | None:
+        """One quantization; None where it is one of floats, which keeps its quotient."""
+        scale = self._constant(q.scale)
+        if scale is None or scale.size != 1 or q.value.dtype is not F32:
+            return None
+        step = scale.reshape(())
+        value, low, high = self._peeled(q, float(step))
+        linear = self._linear(value).scaled(1 / step)
+        if not any(_is_integer(a) for a in linear.atoms):
+            return None
+        plain = self._plain(q, linear, low, high)
+        if plain is not None:
+            return plain
+        y, offset = self._sum(linear)
+        if q.rounding == "round":
+            offset, top = offset + (q.zero + 0.5), high
+        else:
+            top = high - q.zero
+        if offset.any():
+            y = call("add", y, self._operand(offset.astype(np.float32)))
+        cut = call("min", y, const(top, F32))
+        if q.rounding == "round":
+            code = cast(cut, I32)
+        else:
+            code = cast(call("round_even", cut), I32)
+            code = call("add", code, const(q.zero, I32)) if q.zero else code
+        return cast(call("max", code, const(low, I32)), DType.U8)
+
+    def _peeled(self, q: Quantization, step: float) -> tuple[Expr, int, int]:
+        """What remains of the value without cuts by numbers at its end, which cut the codes instead."""
+        value, low, high = q.value, q.low, q.high
+        while value.op in ("max", "min") and any(a.op == "const" for a in value.args):
+            bound, rest = value.args if value.args[0].op == "const" else value.args[::-1]
+            code = _rounded(np.float64(bound.value or 0) / step, q.rounding) + q.zero
+            code = int(min(max(code, q.low), q.high))
+            if value.op == "max":
+                low = max(low, min(code, high))
+            else:
+                high = min(high, code)
+            value = rest
+        return value, low, high
+
+    def _plain(self, q: Quantization, linear: _Linear, low: int, high: int) -> Expr | None:
+        """A code that is another, moved by whole steps: cut off, where that is the code itself."""
+        if len(linear.atoms) != 1 or linear.atoms[0].dtype is not DType.U8:
+            return None
+        (factor,), moved = linear.factors, linear.offset + q.zero
+        if np.abs(factor - 1).max() > 1e-6 or np.abs(moved).max() > 1e-3:
+            return None
+        code = linear.atoms[0]
+        code = call("min", code, const(high, DType.U8)) if high < WHOLE[1] else code
+        return call("max", code, const(low, DType.U8)) if low > WHOLE[0] else code
+
+    def _sum(self, linear: _Linear) -> tuple[Expr, np.ndarray]:
+        """The atoms times their factors, added up, and the offset that is left."""
+        total, offset = None, linear.offset
+        order = sorted(range(len(linear.atoms)), key=lambda k: linear.atoms[k].dtype is not I32)
+        for k in order:
+            atom, factor = linear.atoms[k], linear.factors[k]
+            if atom.dtype is I32 and total is None:
+                steps = self._in_steps(offset, factor)
+                if steps is not None:
+                    atom = call("add", atom, self._operand(steps)) if steps.any() else atom
+                    offset = np.zeros(())
+            value = call("mul", cast(atom, F32), self._operand(factor.astype(np.float32)))
+            total = value if total is None else call("add", total, value)
+        assert total is not None
+        return total, offset
+
+    def _in_steps(self, offset: np.ndarray, factor: np.ndarray) -> np.ndarray | None:
+        """An offset in steps of the sum, where these are fine enough and the sum holds them."""
+        if (np.abs(factor) > COARSE).any() or not factor.all():
+            return None
+        steps = np.rint(offset / factor)
+        fits = np.abs(steps).max(initial=0) + self._most <= MOST
+        return steps.astype(np.int32) if fits else None
+
+    # ---- linear forms
+
+    def _linear(self, expr: Expr) -> _Linear:
+        value = self._constant(expr)
+        if value is not None:
+            return _Linear(value)
+        if expr.op in ("add", "sub"):
+            first, second = map(self._linear, expr.args)
+            return first.plus(second if expr.op == "add" else second.scaled(np.asarray(-1.0)))
+        if expr.op == "neg":
+            return self._linear(expr.args[0]).scaled(np.asarray(-1.0))
+        if expr.op in ("mul", "div") and expr.dtype is F32:
+            x, y = expr.args
+            right = self._constant(y)
+            if right is not None and (expr.op == "mul" or right.all()):
+                return self._linear(x).scaled(right if expr.op == "mul" else 1 / right)
+            left = self._constant(x) if expr.op == "mul" else None
+            if left is not None:
+                return self._linear(y).scaled(left)
+        if expr.op == "cast" and _widens(expr.args[0].dtype, expr.dtype):
+            return self._linear(expr.args[0])
+        return _Linear(np.zeros(()), [np.ones(())], [self.rewritten(expr)])
+
+    def _constant(self, expr: Expr) -> np.ndarray | None:
+        """The values of an expression of constants, F64, of the output's rank; None for any other."""
+        views: dict[int, View] = {}
+        for k in expr.arguments():
+            if k < self._first or self.views[k - self._first].buffer.name not in self._constants.values:
+                return None
+            views[k] = once(self.views[k - self._first])
+        if expr.dtype is DType.BOOL or (not views and expr.op == "arg"):
+            return None
+        args = [
+            array(views[k], self._constants.values) if k in views else np.zeros(())
+            for k in range(max(views, default=-1) + 1)
+        ]
+        return expr.evaluate(args).astype(np.float64)
+
+    def _operand(self, values: np.ndarray) -> Expr:
+        """Values that broadcast to the output as a number or one more operand."""
+        dtype = DType.of(values.dtype)
+        if (values == values.flat[0]).all():
+            return const(values.flat[0].item(), dtype)
+        strides = tuple(s if n > 1 else 0 for n, s in zip(values.shape, dense_strides(values.shape), strict=True))
+        self.views.append(View(self._constants.add(values), 0, self._output.shape, strides))
+        return arg(self._first + len(self.views) - 1, dtype)
+
+
+def _is_integer(atom: Expr) -> bool:
+    return atom.dtype in (I32, DType.U8)
+
+
+def _widens(source: DType, target: DType) -> bool:
+    """Whether a conversion keeps the number, of the sums and codes that there are."""
+    return source in (I32, DType.U8) and target in (F32, I32) and source is not target
+
+
+def _rounded(value: np.float64, rounding: str) -> float:
+    return float(np.rint(value) if rounding == "round_even" else np.floor(value + 0.5))
