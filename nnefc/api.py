@@ -24,6 +24,8 @@ OPTIMIZE = ("speed", "size")
 """What a network can be compiled for."""
 WEIGHTS = ("f32", "f16", "bf16")
 """The types in which weights can be stored."""
+EXECUTION = "float"
+"""How quantized networks are computed where nothing else is said."""
 Path = str | os.PathLike[str]
 Shapes = Mapping[str, int | Sequence[int]]
 """Shapes of inputs by name; extents of symbols by theirs, as a number or a sequence of one."""
@@ -85,17 +87,25 @@ def save(graph: Graph, path: Path) -> None:
 
 
 def evaluate(
-    graph: Graph, inputs: Mapping[str, np.ndarray], state: MutableMapping[str, np.ndarray] | None = None
+    graph: Graph,
+    inputs: Mapping[str, np.ndarray],
+    state: MutableMapping[str, np.ndarray] | None = None,
+    *,
+    execution: str = EXECUTION,
 ) -> dict[str, np.ndarray]:
     """The outputs by name that the NumPy meaning of each operation gives; slow, and what compiled code is held to.
 
     ``state`` holds, by label in lower case, what ``update`` operations keep from call to call; without it each call
-    starts from the stored values. Raises TypeError or ValueError if an input is missing, unknown, or of another dtype
-    or shape than the network's, or if an index tensor holds an index out of range.
-    """
-    from nnefc.ops.evaluate import evaluate as interpret
+    starts from the stored values. ``execution`` says how a quantized network is computed, as for :func:`compile`; what
+    runs on integers is exact, so that compiled code gives the same codes.
 
-    return interpret(graph, inputs, state)
+    Raises TypeError or ValueError if an input is missing, unknown, or of another dtype or shape than the network's, or
+    if an index tensor holds an index out of range; InvalidModelError for impossible encodings and ValueError for
+    another ``execution``.
+    """
+    from nnefc.passes.reference import evaluate as interpret
+
+    return interpret(graph, inputs, state, execution)
 
 
 class Model(runtime.Model):
@@ -156,6 +166,7 @@ def compile(
     tune: bool = False,
     optimize: str = "speed",
     weights: str = "f32",
+    execution: str = EXECUTION,
     notes: list[str] | None = None,
 ) -> Model:
     """Compile a network to machine code.
@@ -172,13 +183,18 @@ def compile(
     several ways to do convolutions and matrix products are timed on this machine, with ``threads`` threads, and what
     was found is kept for the next time: without it the result depends on the model and the target alone.
 
+    ``execution`` says how a quantized network is computed: ``"integer"`` on codes of 8 bits wherever kernels can,
+    ``"float"`` with every encoded tensor pseudo-quantized, which is what NNEF means by encodings, and ``"ignore"`` as
+    if computed tensors had none. ``notes`` gets a line about every tensor and product that stays with floats though
+    ``"integer"`` was asked.
+
     Several sets of shapes, as a list, give a model with several entries over the same weights and variables; a call
     takes the one that its inputs' shapes are of. So do several Graphs: one network, read with several sets of shapes.
 
     Raises InvalidModelError for a faulty model, UnsupportedError for an operation or a target that cannot be compiled
     and for entries that differ in more than shapes, and ValueError for a tap that does not exist, for an input of a
     Graph that does not, for two sets of the same shapes, for constants with a Graph, and for another ``optimize`` or
-    ``weights``.
+    ``weights`` or ``execution``.
     """
     from nnefc.codegen.artefact import assemble, load_artefact
     from nnefc.codegen.schedule import plan_entries
@@ -194,9 +210,12 @@ def compile(
     cpu = replace(Target.parse(target), fast_math=fast_math)
     if weights not in WEIGHTS:
         raise ValueError(f"weights is {weights!r}; it may be {' or '.join(WEIGHTS)}")
-    programs = [
-        narrow_weights(pipeline.run(graph, taps), weights, notes) for graph in _graphs(model, shapes, constants)
-    ]
+    said: list[str] = []
+    graphs = _graphs(model, shapes, constants)
+    programs = [pipeline.run(graph, taps, execution=execution, notes=said) for graph in graphs]
+    programs = [narrow_weights(program, weights, said) for program in programs]
+    if notes is not None:
+        notes += dict.fromkeys(said)
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
     name = programs[0].name
     small = optimize == "size"

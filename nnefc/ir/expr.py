@@ -61,6 +61,11 @@ class Expr:
         """Whether a function that takes many operations is among the nodes: what is better not computed twice."""
         return self.op in UNARY_FLOAT or self.op in ("pow", "table") or any(a.has_function() for a in self.args)
 
+    def number(self) -> float | int | bool:
+        """The value of a ``const``."""
+        assert isinstance(self.value, (float, int))
+        return self.value
+
     def entries(self) -> np.ndarray:
         """The 256 values of a ``table``."""
         assert isinstance(self.value, bytes)

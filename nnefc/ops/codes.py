@@ -103,7 +103,7 @@ ROUND = {"even": "round_even", "up": "round"}
 
 def number(x: Expr, dtype: DType) -> Expr:
     """``x`` converted; done now for a number."""
-    return const(x.value, dtype) if x.op == "const" and x.value is not None else cast(x, dtype)
+    return const(x.number(), dtype) if x.op == "const" else cast(x, dtype)
 
 
 def dequantized_expr(x: Expr, scale: Expr, zero: Expr) -> Expr:

@@ -23,7 +23,7 @@ def evaluate(
     tensors are hints and change nothing. Raises TypeError or ValueError for wrong inputs and for indices out of range,
     InvalidModelError for a variable without values and UnsupportedError where memory does not suffice.
     """
-    memory = _checked(graph, inputs)
+    memory = check_inputs(graph, inputs)
     last_use = {v.name: i for i, op in enumerate(graph.ops) for v in op.inputs if isinstance(v, Value)}
     kept = {v.name for v in graph.outputs}
     updates: dict[str, np.ndarray] = {}
@@ -63,7 +63,7 @@ def stored_tensor(graph: Graph, op: Op) -> Tensor:
     return stored
 
 
-def _checked(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def check_inputs(graph: Graph, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The inputs by name. Raises TypeError or ValueError unless they are what the graph takes."""
     wanted = ", ".join(f"{v.name}: {v.type}" for v in graph.inputs) or "none"
     for name in inputs:

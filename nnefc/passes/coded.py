@@ -105,7 +105,7 @@ class Coded:
         """A parameter that is one number."""
         leaf = parameter.args[0] if parameter.op == "cast" else parameter
         if leaf.op == "const":
-            return leaf.value
+            return leaf.number()
         values = self._values(call.inputs[int(leaf.value or 0)])
         return None if values is None or not (values == values.flat[0]).all() else values.flat[0].item()
 
@@ -163,7 +163,7 @@ class Coded:
 
     def _parameter(self, call: Map, parameter: Expr) -> np.ndarray | float | int | None:
         leaf = parameter.args[0] if parameter.op == "cast" else parameter
-        return leaf.value if leaf.op == "const" else self._values(call.inputs[int(leaf.value or 0)])
+        return leaf.number() if leaf.op == "const" else self._values(call.inputs[int(leaf.value or 0)])
 
 
 def is_fill(call: Call) -> bool:
@@ -174,7 +174,7 @@ def is_fill(call: Call) -> bool:
 def filled(call: Call) -> float:
     """The number that ``is_fill`` sets."""
     assert isinstance(call, Map)
-    return float(call.exprs[0].value or 0)
+    return float(call.exprs[0].number())
 
 
 def passed_on(call: Call) -> View | None:

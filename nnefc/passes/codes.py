@@ -96,9 +96,9 @@ def quantization_of(expr: Expr) -> Quantization | None:
     if rounded.op not in ("round", "round_even") or zero.op != "const" or rounded.args[0].op != "div":
         return None
     value, scale = rounded.args[0].args
-    if not WHOLE[0] <= low <= high <= WHOLE[1] or not float(zero.value or 0).is_integer():
+    if not WHOLE[0] <= low <= high <= WHOLE[1] or not float(zero.number()).is_integer():
         return None
-    return Quantization(value, scale, int(zero.value or 0), int(low), int(high), rounded.op)
+    return Quantization(value, scale, int(zero.number()), int(low), int(high), rounded.op)
 
 
 def clamped(expr: Expr) -> tuple[Expr, float, float] | None:
@@ -106,7 +106,7 @@ def clamped(expr: Expr) -> tuple[Expr, float, float] | None:
     if expr.op != "max" or expr.dtype not in _WIDE or expr.args[0].op != "min" or expr.args[1].op != "const":
         return None
     low, (x, high) = expr.args[1], expr.args[0].args
-    return (x, float(low.value or 0), float(high.value or 0)) if high.op == "const" else None
+    return (x, float(low.number()), float(high.number())) if high.op == "const" else None
 
 
 def bounds(expr: Expr) -> tuple[int, int]:
@@ -132,7 +132,7 @@ def written_shifted(code: Expr) -> Expr:
         limits = clamped(inner)
         if limits is not None and limits[0].op == "add" and limits[0].args[1].op == "const":
             (moved, low, high) = limits
-            number = moved.args[1].value or 0
+            number = moved.args[1].number()
             if -SHIFT <= low <= high < SHIFT:
                 dtype = inner.dtype
                 whole = call("add", moved.args[0], const(float(number) + SHIFT, dtype))
@@ -160,6 +160,6 @@ def tidied(expr: Expr) -> Expr:
     if expr.op == "sub" and expr.dtype is DType.I32 and expr.args[0].op == "sub":
         (inner, b), (x, a) = expr.args, expr.args[0].args
         if a.op == b.op == "const":
-            total = int(a.value or 0) + int(b.value or 0)
+            total = int(a.number()) + int(b.number())
             return call("sub", x, const(total, DType.I32)) if total else x
     return expr

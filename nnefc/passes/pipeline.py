@@ -20,11 +20,12 @@ from nnefc.passes.requantize import requantize
 from nnefc.passes.rows import rows
 from nnefc.passes.share import share
 from nnefc.passes.simplify import simplify
+from nnefc.passes.sink import sink
 from nnefc.passes.spread import spread
 
 ProgramPass = Callable[[Program], Program]
 
-INTEGER_PASSES = ("integer", "requantize")
+INTEGER_PASSES = ("integer", "sink", "requantize")
 """Passes that only ``execution="integer"`` takes."""
 
 PROGRAM_PASSES: tuple[tuple[str, ProgramPass], ...] = (
@@ -32,6 +33,7 @@ PROGRAM_PASSES: tuple[tuple[str, ProgramPass], ...] = (
     ("fold", fold),
     ("prune", prune),
     ("share", share),  # before fusion, which would give equal calls different readers
+    ("sink", sink),  # before fusion, of whose rules it needs one reader and one writer
     ("fuse", fuse),  # after folding, so that constants are not fused into
     ("requantize", requantize),  # whole expressions that make codes, as fusion has made them
     ("rows", rows),  # after fusion has made one expression of what uses a reduction's result

@@ -154,7 +154,7 @@ class _Form:
         value, low, high = q.value, q.low, q.high
         while value.op in ("max", "min") and any(a.op == "const" for a in value.args):
             bound, rest = value.args if value.args[0].op == "const" else value.args[::-1]
-            code = _rounded(np.float64(bound.value or 0) / step, q.rounding) + q.zero
+            code = _rounded(np.float64(bound.number()) / step, q.rounding) + q.zero
             code = int(min(max(code, q.low), q.high))
             if value.op == "max":
                 low = max(low, min(code, high))
