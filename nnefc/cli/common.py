@@ -14,8 +14,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from nnefc.api import OPTIMIZE, WEIGHTS
-from nnefc.cli.data import read_any
 from nnefc.ir.graph import Graph
+from nnefc.tools.arrays import read_any
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nnefc.cli.common import UsageError, shapes_of
-from nnefc.cli.data import npy_shape, npz_shapes, read_npy, read_npz
 from nnefc.errors import InvalidModelError
 from nnefc.ir.types import DType, TensorType
 from nnefc.runtime import Model, Port
+from nnefc.tools.arrays import npy_shape, npz_shapes, read_npy, read_npz
 from nnefc.tools.compare import fitting
 
 Arrays = dict[str, np.ndarray]

@@ -22,12 +22,12 @@ from nnefc.cli.common import (
     positive,
     read_model,
 )
-from nnefc.cli.data import npz_names, read_npz, write_npz
 from nnefc.cli.inputs import add_inputs, chosen_entry, given_inputs, listed, types_of
 from nnefc.errors import InvalidModelError
 from nnefc.ir.types import TensorType
 from nnefc.runtime import Model
 from nnefc.runtime.memory import available_memory, require_memory
+from nnefc.tools.arrays import npz_names, read_npz, write_npz
 from nnefc.tools.compare import complete
 
 NAME = "run"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from mutate import EXTREME_BYTES, mutated_bytes
 
-from nnefc.cli.data import npz_names, read_npy, read_npz
 from nnefc.errors import InvalidModelError
 from nnefc.ir.types import SCALAR, TensorType
+from nnefc.tools.arrays import npz_names, read_npy, read_npz
 
 TYPE = TensorType(SCALAR, (30, 40))
 ARRAY = np.random.default_rng(0).standard_normal((30, 40)).astype(np.float32)

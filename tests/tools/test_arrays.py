@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnefc.cli.data import npz_names, read_npy, read_npz, write_npz
 from nnefc.errors import InvalidModelError
 from nnefc.ir.types import DType, TensorType
+from nnefc.tools.arrays import npz_names, read_npy, read_npz, write_npz
 
 TYPE = TensorType(DType.F32, (2, 3))
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)

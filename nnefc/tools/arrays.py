@@ -9,7 +9,8 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -38,6 +39,67 @@ def read_any(path: str) -> np.ndarray:
         raise InvalidModelError(f"holds {len(data)} bytes of values, not those of {dtype}{list(shape)}", Location(path))
     array = np.frombuffer(data, dtype).reshape(shape[::-1]).T if fortran else np.frombuffer(data, dtype).reshape(shape)
     return np.array(array, dtype.newbyteorder("="), order="C")
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array in a file, read piece by piece; ``name`` is the entry's in an .npz file, None in an .npy file."""
+
+    path: str
+    name: str | None
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def place(self) -> str:
+        """The file."""
+        return self.path
+
+    def rows(self, count: int) -> Iterator[np.ndarray]:
+        """The array along its first dimension, at most ``count`` items at a time, in its own element type and native
+        byte order. An array in Fortran's order is read whole. Raises InvalidModelError."""
+        with _opened(self.path) as file, ExitStack() as stack:
+            stream: BinaryIO = file
+            if self.name is not None:
+                archive = stack.enter_context(_zip(file, self.path))
+                entry = next(e for e, name in _entries(archive, self.path, (self.name,)))
+                stream = stack.enter_context(_member(archive, entry, self.name, self.path))
+            shape, fortran, dtype = _header(stream, self.path)
+            if (shape, dtype) != (self.shape, self.dtype):
+                raise InvalidModelError("has changed while it was read", Location(self.path))
+            items = shape[0] if shape else 1
+            for start in range(0, items, items if fortran else count):
+                taken = items if fortran else min(count, items - start)
+                part = (taken, *shape[1:]) if shape else ()
+                yield _read_items(stream, self.path, part, fortran, dtype)
+
+
+def _read_items(file: BinaryIO, path: str, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> np.ndarray:
+    """The next items of a file as an array of ``shape``."""
+    size = math.prod(shape) * dtype.itemsize
+    data = file.read(size)
+    if len(data) != size:
+        raise InvalidModelError(f"is cut short: {len(data)} of {size} bytes", Location(path))
+    flat = np.frombuffer(data, dtype)
+    array = flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+    return np.asarray(array, dtype.newbyteorder("="))
+
+
+def stored_npy(path: str) -> StoredArray:
+    """The array of an .npy file, whose header alone is read. Raises InvalidModelError."""
+    with _opened(path) as file:
+        shape, _, dtype = _header(file, path)
+    return StoredArray(path, None, shape, dtype)
+
+
+def stored_npz(path: str, name: str) -> StoredArray:
+    """The array ``name`` of an .npz file, whose header alone is read. Raises InvalidModelError."""
+    with _opened(path) as file, _zip(file, path) as archive:
+        for entry, _ in _entries(archive, path, (name,)):
+            with _member(archive, entry, name, path) as stream:
+                shape, _, dtype = _header(stream, path)
+            return StoredArray(path, name, shape, dtype)
+    raise InvalidModelError(f"there is no array {name!r} in it", Location(path))
 
 
 def npy_shape(path: str) -> tuple[int, ...]:
