@@ -60,8 +60,8 @@ def multiply_adds(call: Call) -> int:
     if isinstance(call, Window) and call.op == "sum" and call.expr.op == "mul" and call.weights:
         return call.taps * call.output.volume
     if isinstance(call, Reduce) and call.op == "sum" and call.expr.op == "mul":
-        operands = {e.value for e in call.expr.args if e.op == "arg"}
-        if len(operands) == 2:
+        first, second = (e.arguments() for e in call.expr.args)
+        if first and second and not first & second:
             return _volume(call.inputs)
     return 0
 
