@@ -196,7 +196,46 @@ def compile(
     Graph that does not, for two sets of the same shapes, for constants with a Graph, and for another ``optimize`` or
     ``weights`` or ``execution``.
     """
-    from nnefc.codegen.artefact import assemble, load_artefact
+    from nnefc.codegen.artefact import load_artefact
+
+    artefact = build(
+        _graphs(model, shapes, constants),
+        threads=threads,
+        target=target,
+        taps=taps,
+        fast_math=fast_math,
+        tune=tune,
+        optimize=optimize,
+        weights=weights,
+        execution=execution,
+        notes=notes,
+    )
+    try:
+        artefact.target.check_host()
+    except UnsupportedError as error:
+        return _ForeignModel(artefact, error)
+    made = load_artefact(artefact, threads, Model)
+    assert isinstance(made, Model)
+    made._artefact = artefact
+    return made
+
+
+def build(
+    graphs: Sequence[Graph],
+    *,
+    threads: int | None = None,
+    target: str = "host",
+    taps: Sequence[str] = (),
+    fast_math: bool = False,
+    tune: bool = False,
+    optimize: str = "speed",
+    weights: str = "f32",
+    execution: str = EXECUTION,
+    notes: list[str] | None = None,
+) -> Artefact:
+    """What :func:`compile` makes of one network's Graphs, before it is loaded: enough to write a package, with weights
+    that go straight to their file. Raises what :func:`compile` raises of a Graph."""
+    from nnefc.codegen.artefact import assemble
     from nnefc.codegen.schedule import plan_entries
     from nnefc.codegen.target import Target
     from nnefc.codegen.ways import RULES
@@ -211,7 +250,6 @@ def compile(
     if weights not in WEIGHTS:
         raise ValueError(f"weights is {weights!r}; it may be {' or '.join(WEIGHTS)}")
     said: list[str] = []
-    graphs = _graphs(model, shapes, constants)
     programs = [pipeline.run(graph, taps, execution=execution, notes=said) for graph in graphs]
     programs = [narrow_weights(program, weights, said) for program in programs]
     if notes is not None:
@@ -225,15 +263,7 @@ def compile(
         specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
         kernels = compile_kernels(tuple(specs), cpu, progress=report)
     entries = [(plan, *sides) for plan, sides in zip(plans, ports, strict=True)]
-    artefact = assemble(name, entries, kernels, cpu)
-    try:
-        cpu.check_host()
-    except UnsupportedError as error:
-        return _ForeignModel(artefact, error)
-    made = load_artefact(artefact, threads, Model)
-    assert isinstance(made, Model)
-    made._artefact = artefact
-    return made
+    return assemble(name, entries, kernels, cpu)
 
 
 def _tuned(programs: Sequence[Program], target: Target, small: bool, threads: int | None) -> Ways:

@@ -44,7 +44,8 @@ def configure(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compile, write the folder and say what was written."""
-    from nnefc.api import compile as compile_model
+    from nnefc.api import build
+    from nnefc.codegen.artefact import write_package
 
     _check_output(args.output)
     graphs, notes = read_entries(args)
@@ -52,17 +53,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("two of the sets that --shape gives mean the same shapes of all inputs")
     start = time.perf_counter()
     found: list[str] = []
-    model = compile_model(graphs, target=target_of(args), notes=found, **options_of(args))
+    artefact = build(graphs, target=target_of(args), notes=found, **options_of(args))
     for note in found:
         print(note, file=sys.stderr)
     try:
-        model.save(args.output)
+        write_package(artefact, args.output)
     except FileExistsError as error:
         raise UsageError(str(error)) from error
     seconds = time.perf_counter() - start
     record = {
         "output": args.output,
-        "target": str(model.target),
+        "target": str(artefact.target),
         "seconds": seconds,
         **_sizes(Path(args.output), graphs),
         "entries": [{"inputs": signature(g.inputs), "outputs": signature(g.outputs)} for g in graphs],
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         emit(record)
     else:
-        print(_text(record, [str(entry) for entry in model.entries if len(graphs) > 1]))
+        print(_text(record, [str(entry) for entry in artefact.entries if len(graphs) > 1]))
     return 0
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from nnefc.codegen.storage import aligned_size
+from nnefc.codegen.weights import aligned_size
 from nnefc.ir.program import Call, Map, Program
 from nnefc.ir.view import Role, View
 

@@ -10,6 +10,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
@@ -24,7 +25,6 @@ from nnefc.codegen.target import Target
 from nnefc.errors import InvalidModelError, Location, UnsupportedError
 from nnefc.ir.types import TensorType
 from nnefc.runtime import Code, Entry, Model, PackageError, PlatformError, Port, manifest, package
-from nnefc.runtime.memory import ALIGNMENT, aligned
 
 _T = TypeVar("_T")
 
@@ -133,11 +133,6 @@ def assemble(
     """
     planned = [PlannedEntry(plan, _ports(inputs), _ports(outputs)) for plan, inputs, outputs in entries]
     _check_entries(planned)
-    weights = planned[0].plan.weights
-    if weights.ctypes.data % ALIGNMENT:
-        copy = aligned(weights.nbytes)
-        copy[:] = weights
-        planned = [replace(p, plan=replace(p.plan, weights=copy)) for p in planned]
     return Artefact(name, tuple(planned), kernels, target)
 
 
@@ -173,7 +168,7 @@ def load_artefact(artefact: Artefact, threads: int | None = None, kind: type[Mod
     handle = load_objects(artefact.objects(name))
     plan = artefact.plan
     entries = artefact.entries
-    code = Code(name, entries, plan.weights, plan.state_size, plan.state_init, handle.address, handle)
+    code = Code(name, entries, plan.weights.array(), plan.state_size, plan.state_init, handle.address, handle)
     return kind(code, threads)
 
 
@@ -237,14 +232,18 @@ def _write_files(artefact: Artefact, name: str, directory: Path) -> None:
     plan, target = artefact.plan, artefact.target
     directory.mkdir()
     library = directory / f"{name}.so"
-    link_shared(artefact.objects(name), library, target, entry_points(name, artefact.max_threads > 1))
-    plan.weights.tofile(directory / "weights.bin")
+    with ThreadPoolExecutor(1) as beside:
+        written = beside.submit(plan.weights.write, directory / "weights.bin")
+        link_shared(artefact.objects(name), library, target, entry_points(name, artefact.max_threads > 1))
+    hashes = {"weights.bin": written.result()}
     header = header_text(name, plan, artefact.entries, target)
     (directory / f"{name}.h").write_text(header)
     (directory / "__init__.py").write_text(_init_text(artefact, name))
     _copy_runtime(directory / "_runtime")
     files = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
-    content = _manifest_content(artefact, name) | {"files": {f: _file_content(directory / f) for f in files}}
+    content = _manifest_content(artefact, name) | {
+        "files": {f: _file_content(directory / f, hashes.get(f)) for f in files}
+    }
     (directory / manifest.FILE).write_bytes(manifest.encode(content))
 
 
@@ -304,9 +303,9 @@ def _port_content(port: Port) -> dict[str, object]:
     return {"name": port.name, "dtype": port.dtype.name, "shape": list(port.shape)}
 
 
-def _file_content(path: Path) -> dict[str, object]:
-    data = path.read_bytes()
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def _file_content(path: Path, digest: str | None) -> dict[str, object]:
+    """A file's size and its SHA-256, which is ``digest`` if that is known."""
+    return {"size": path.stat().st_size, "sha256": digest or hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def _version(tool: str) -> str:

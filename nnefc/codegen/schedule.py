@@ -6,10 +6,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from nnefc.codegen.arena import place_temporaries
 from nnefc.codegen.cost import expected_seconds
+from nnefc.codegen.made import Prepared
 from nnefc.codegen.pack import common_cuts, pack
 from nnefc.codegen.scale import scale_weights
 from nnefc.codegen.select import Choice, select
@@ -17,6 +16,7 @@ from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer,
 from nnefc.codegen.storage import Storage, share_constants
 from nnefc.codegen.target import Target
 from nnefc.codegen.ways import RULES, Ways
+from nnefc.codegen.weights import Constant, Weights
 from nnefc.codegen.winograd import common_sizes, use_winograd
 from nnefc.errors import UnsupportedError
 from nnefc.ir.build import MAX_MEMORY
@@ -25,7 +25,6 @@ from nnefc.ir.program import Call, Program
 from nnefc.ir.relocate import disjoint
 from nnefc.ir.types import DType
 from nnefc.ir.view import Role, View
-from nnefc.passes.fold import fold
 
 SERIAL_SECONDS = 1.5e-6
 """Kernels that are expected to take less stay on one thread."""
@@ -57,14 +56,14 @@ def plan_entries(
     return schedule_entries(_prepared(programs, target, small, ways), target)
 
 
-def prepare(program: Program, target: Target, *, small: bool = False, ways: Ways = RULES) -> Program:
-    """A lowered Program as :func:`schedule` takes it: contractions as kernels do them, their weights packed.
+def prepare(program: Program, target: Target, *, small: bool = False, ways: Ways = RULES) -> Prepared:
+    """A lowered Program as :func:`schedule` takes it: contractions as kernels do them, their weights to be packed.
 
     With ``small``, packed weights take no more room than the network's own. ``ways`` override the rules."""
     return next(_prepared([program], target, small, ways))
 
 
-def _prepared(programs: list[Program], target: Target, small: bool, ways: Ways) -> Iterator[Program]:
+def _prepared(programs: list[Program], target: Target, small: bool, ways: Ways) -> Iterator[Prepared]:
     """Each Program as :func:`prepare` gives it; the list is emptied."""
     shared = list(share_constants(programs))
     programs.clear()
@@ -72,17 +71,17 @@ def _prepared(programs: list[Program], target: Target, small: bool, ways: Ways) 
     cuts = common_cuts(shared, target, small)
     while shared:
         packed = pack(use_winograd(shared.pop(0), target, sizes), target, cuts, small, ways)
-        yield fold(scale_weights(packed))
+        yield Prepared.of(scale_weights(packed))
 
 
-def schedule(program: Program, target: Target) -> LaunchPlan:
-    """The launches of a packed Program, in order, and the memory that they work in; raises what
+def schedule(program: Prepared, target: Target) -> LaunchPlan:
+    """The launches of a prepared Program, in order, and the memory that they work in; raises what
     :func:`schedule_entries` does."""
     return schedule_entries([program], target)[0]
 
 
-def schedule_entries(programs: Iterable[Program], target: Target) -> tuple[LaunchPlan, ...]:
-    """The launches of packed Programs of one network, and the memory that they work in; weights and state are common.
+def schedule_entries(programs: Iterable[Prepared], target: Target) -> tuple[LaunchPlan, ...]:
+    """The launches of prepared Programs of one network, and the memory that they work in; weights and state are common.
 
     Raises UnsupportedError for one that needs more than MAX_MEMORY, MAX_WORK or MAX_KERNELS, and for variables that
     depend on the shapes of the inputs."""
@@ -95,9 +94,10 @@ def schedule_entries(programs: Iterable[Program], target: Target) -> tuple[Launc
     )
 
 
-def _schedule(program: Program, target: Target, storage: Storage) -> LaunchPlan:
+def _schedule(prepared: Prepared, target: Target, storage: Storage) -> LaunchPlan:
     """The launches of one Program; what they keep is added to ``storage``."""
-    placement = _place(program, storage)
+    program = prepared.program
+    placement = _place(prepared, storage)
     steps: list[Step] = []
     hazards = _Hazards()
     total, seconds = 0, 0.0
@@ -118,7 +118,7 @@ def _schedule(program: Program, target: Target, storage: Storage) -> LaunchPlan:
         if hazards.meet(call, placement):
             steps.append(Barrier())
         steps.append(Launch(choice.spec, pointers, choice.geometry, choice.units, expected < SERIAL_SECONDS, call))
-    return LaunchPlan(tuple(steps), np.empty(0, np.uint8), placement.arena, 0, 0, seconds >= PARALLEL_SECONDS)
+    return LaunchPlan(tuple(steps), Weights((), 0), placement.arena, 0, 0, seconds >= PARALLEL_SECONDS)
 
 
 def _pointers(choice: Choice, placement: _Placement) -> tuple[Pointer, ...]:
@@ -148,12 +148,14 @@ class _Placement:
         return base.space, base.index, base.offset + low * size, base.offset + high * size
 
 
-def _place(program: Program, storage: Storage) -> _Placement:
+def _place(prepared: Prepared, storage: Storage) -> _Placement:
+    program = prepared.program
+    constants: dict[str, Constant] = {**program.constants, **prepared.made}
     places = {b.name: Pointer(Space.INPUT, 0, k) for k, b in enumerate(program.input_buffers)}
     places |= {b.name: Pointer(Space.OUTPUT, 0, k) for k, b in enumerate(program.output_buffers)}
     for b in program.buffers().values():
         if b.role is Role.CONST:
-            places[b.name] = Pointer(Space.WEIGHTS, storage.constant(program.constants[b.name]))
+            places[b.name] = Pointer(Space.WEIGHTS, storage.constant(constants[b.name]))
     states = {b.name: program.states[b.name] for b in program.buffers().values() if b.role is Role.STATE}
     places |= {name: Pointer(Space.STATE, offset) for name, offset in storage.states(states).items()}
     temps, arena = place_temporaries(program)

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
-
 from nnefc.codegen.target import Target
+from nnefc.codegen.weights import Weights
 from nnefc.ir.program import Call
 from nnefc.ir.types import DType
 
@@ -122,13 +121,13 @@ Step = Launch | Barrier | Tick
 class LaunchPlan:
     """A whole driver: its steps, and the memory that it works in.
 
-    ``weights`` is the content of weights.bin (uint8, every tensor aligned to 64 bytes). ``state_init`` is the (offset,
+    ``weights`` is the content of weights.bin (every tensor aligned to 64 bytes). ``state_init`` is the (offset,
     size) in it of the initial state, of ``state_size`` bytes in all. Sizes are in bytes. ``parallel`` is False where
     more threads than one would not pay.
     """
 
     steps: tuple[Step, ...]
-    weights: np.ndarray
+    weights: Weights
     arena_size: int
     state_size: int
     state_init: int

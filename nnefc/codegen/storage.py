@@ -3,48 +3,54 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from nnefc.codegen.made import Made
+from nnefc.codegen.weights import Constant, Weights, aligned_size
 from nnefc.errors import UnsupportedError
 from nnefc.ir.program import Program
-from nnefc.runtime.memory import aligned
 
-ALIGNMENT = 64
-"""Bytes: every tensor starts on a cache line."""
-
-
-def aligned_size(size: int) -> int:
-    """``size`` bytes, rounded up to whole cache lines."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+SAMPLES = 1 << 10
+"""Bytes of an array, evenly spread, that tell most arrays of one size apart."""
 
 
 class Contents:
     """Arrays told apart by their bytes alone."""
 
     def __init__(self) -> None:
-        self._by_size: dict[int, np.ndarray | None] = {}
-        self._by_digest: dict[tuple[int, bytes], np.ndarray] = {}
+        self._first: dict[tuple[int, object], np.ndarray] = {}
+        self._entered: set[tuple[int, object]] = set()
 
     def original(self, array: np.ndarray) -> np.ndarray:
         """The first array of these bytes that was given: ``array`` itself if there was none.
 
-        Bytes are compared by SHA-256; an array whose size no other has is not read.
+        Bytes are compared by SHA-256. Only an array whose size and whose samples are those of another is read whole.
         """
-        size = array.nbytes
-        if size not in self._by_size:
-            self._by_size[size] = array
-            return array
-        only = self._by_size[size]
-        if only is not None:
-            self._by_digest[_key(only)] = only
-            self._by_size[size] = None
-        return self._by_digest.setdefault(_key(array), array)
+        for level, mark in enumerate(_MARKS):
+            key = level, mark(array)
+            first = self._first.setdefault(key, array)
+            if first is array or level + 1 == len(_MARKS):
+                break
+            if key not in self._entered:
+                self._entered.add(key)
+                self._first.setdefault((level + 1, _MARKS[level + 1](first)), first)
+        return first
 
 
-def _key(array: np.ndarray) -> tuple[int, bytes]:
+def _samples(array: np.ndarray) -> object:
+    data = _bytes(array)
+    return data.size, data[:: data.size // SAMPLES | 1].tobytes()
+
+
+def _digest(array: np.ndarray) -> object:
     return array.nbytes, hashlib.sha256(_bytes(array).data).digest()
+
+
+_MARKS: tuple[Callable[[np.ndarray], object], ...] = (lambda array: array.nbytes, _samples, _digest)
+"""What tells arrays apart, the cheapest first; the last one alone tells whether they are equal."""
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:
@@ -71,18 +77,24 @@ class Storage:
 
     def __init__(self) -> None:
         self._contents = Contents()
-        self._constants: dict[int, tuple[int, np.ndarray]] = {}
+        self._constants: dict[object, tuple[int, Constant]] = {}
         self._states: dict[str, tuple[int, np.ndarray]] | None = None
         self.weights_size = 0
         self.state_size = 0
 
-    def constant(self, values: np.ndarray) -> int:
+    def constant(self, values: Constant) -> int:
         """Where a constant lies in the weights."""
-        values = self._contents.original(values)
-        if id(values) not in self._constants:
-            self._constants[id(values)] = self.weights_size, values
+        if isinstance(values, Made):
+            sources = {name: self._contents.original(a) for name, a in values.sources.items()}
+            values = replace(values, sources=sources)
+            key = values.key()
+        else:
+            values = self._contents.original(values)
+            key = id(values)
+        if key not in self._constants:
+            self._constants[key] = self.weights_size, values
             self.weights_size += aligned_size(values.nbytes)
-        return self._constants[id(values)][0]
+        return self._constants[key][0]
 
     def states(self, variables: Mapping[str, np.ndarray]) -> dict[str, int]:
         """Where the variables of an entry, given by name with their initial values, lie in the state.
@@ -102,24 +114,7 @@ class Storage:
                 )
         return {name: offset for name, (offset, _) in self._states.items()}
 
-    def image(self) -> tuple[np.ndarray, int]:
-        """The content of weights.bin, as uint8 in memory fit for calls, and where in it the initial state begins.
-
-        Constants are let go of one by one as they are copied; this object is of no use afterwards.
-        """
-        content = aligned(self.weights_size + self.state_size)
-        self._contents = Contents()
-        for key in list(self._constants):
-            offset, values = self._constants.pop(key)
-            _write(content, offset, values)
-            del values
-        for offset, values in (self._states or {}).values():
-            _write(content, self.weights_size + offset, values)
-        return content, self.weights_size
-
-
-def _write(content: np.ndarray, offset: int, values: np.ndarray) -> None:
-    """Store ``values``, and zeros in what is left of their last cache line."""
-    end = offset + values.nbytes
-    content[offset:end] = _bytes(values)
-    content[end : offset + aligned_size(values.nbytes)] = 0
+    def image(self) -> tuple[Weights, int]:
+        """The content of weights.bin, and where in it the initial state begins."""
+        states = [(self.weights_size + offset, values) for offset, values in (self._states or {}).values()]
+        return Weights([*self._constants.values(), *states], self.weights_size + self.state_size), self.weights_size

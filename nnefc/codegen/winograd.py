@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnefc.codegen.made import Making
 from nnefc.codegen.nest import Nest, collapsed, nest
 from nnefc.codegen.schemes import SIZES, Scheme, matrices
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import Panelling, TileShape, tile_shapes
 from nnefc.codegen.ways import RULES, Ways, way_of
-from nnefc.ir.interpret import array
+from nnefc.ir.interpret import Memory, array
 from nnefc.ir.program import Call, Contract, Program
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
-from nnefc.passes.fold import prune
 from nnefc.passes.narrow import rounded
 
 PLANE_PAD = 16
@@ -101,6 +101,28 @@ class Winograd(Call):
     def images(self) -> Nest:
         """The loops over maps; operands are x, the extras and the output."""
         return image_loops(self.contract, self.axes)
+
+
+@dataclass(frozen=True)
+class Transform(Making):
+    """The weights of a Winograd call, ``output``, from those of its Contract, of which ``taps`` are the dimensions that
+    move down and across beside ``groups`` of extent 1."""
+
+    w: View
+    output: View
+    groups: int
+    taps: tuple[int, int]
+    scheme: Scheme
+
+    def reads(self) -> tuple[View, ...]:
+        return (self.w,)
+
+    def writes(self) -> tuple[View, ...]:
+        return (self.output,)
+
+    def make(self, memory: Memory) -> None:
+        w = array(self.w, memory)[(0,) * self.groups]
+        transform_weights(w, self.taps, self.scheme, array(self.output, memory))
 
 
 def image_loops(call: Contract, axes: Axes) -> Nest:
@@ -251,7 +273,7 @@ def common_sizes(programs: Sequence[Program], target: Target, ways: Ways = RULES
 
 def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, int] | None = None) -> Program:
     """Every Contract for whose weights there is a size of image tiles becomes a Winograd call: F32 convolutions of
-    3 x 3 whose weights are constant. The transformed weights become constants too.
+    3 x 3 whose weights are constant. A Transform makes the weights.
 
     ``sizes`` are the :func:`common_sizes` of this and other Programs (default: of this one). The same object if there
     is nothing to do."""
@@ -268,16 +290,25 @@ def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, in
         contract, axes, key = found
         blocking = choose_blocking(Convolution.of(contract, axes), sizes[key], target)
         if key not in transformed:
-            weights = transformed_weights(array(contract.w, constants)[(0,) * contract.groups], key[4], blocking)
-            if weights is None:
-                calls.append(call)
-                continue
-            transformed[key] = _dense("winograd", weights.shape, Role.CONST, taken, DType.of(weights.dtype))
-            constants[transformed[key].buffer.name] = weights.reshape(-1)
+            shape, scheme = transformed_shape(contract, axes, blocking), blocking.scheme
+            if contract.w.dtype is DType.F32:
+                transformed[key] = _dense("winograd", shape, Role.TEMP, taken)
+                calls.append(
+                    Transform(contract.w, transformed[key], contract.groups, key[4], scheme, origin=call.origin)
+                )
+            else:
+                weights = np.empty(shape, np.float32)
+                transform_weights(array(contract.w, constants)[(0,) * contract.groups], key[4], scheme, weights)
+                half = rounded(weights, DType.F16)
+                if half is None:
+                    calls.append(call)
+                    continue
+                transformed[key] = _dense("winograd", shape, Role.CONST, taken, DType.F16)
+                constants[transformed[key].buffer.name] = half.reshape(-1)
         size = Scratch.of(contract.x.shape[axes.channels], blocking).size * blocking.units
         scratch = _dense("tiles", (size,), Role.TEMP, taken)
         calls.append(Winograd(transformed[key], scratch, contract, axes, blocking, origin=call.origin))
-    return prune(program.replace(calls=tuple(calls), constants=constants)) if transformed else program
+    return program.replace(calls=tuple(calls), constants=constants) if transformed else program
 
 
 def _dense(kind: str, shape: tuple[int, ...], role: Role, taken: set[str], dtype: DType = DType.F32) -> View:
@@ -301,17 +332,21 @@ def _eligible(call: Call, program: Program) -> tuple[Contract, Axes, WeightsKey]
     return call, axes, (id(program.constants[w.buffer.name]), w.offset, w.shape, w.strides, taps, axes.step)
 
 
-def transformed_weights(w: np.ndarray, taps: tuple[int, int], blocking: Blocking) -> np.ndarray | None:
-    """``G g G'`` for every pair of channel and output, in the order of Winograd.w. ``taps`` are the dimensions of ``w``
-    that move down and across; its last is the outputs. Computed in F64 and rounded once, to F32, or to F16 where ``w``
-    is in half precision: None if F16 cannot hold them."""
+def transformed_shape(call: Contract, axes: Axes, blocking: Blocking) -> tuple[int, int, int, int]:
+    """The shape of Winograd.w."""
+    panels = math.ceil(call.w.shape[-1] / blocking.tile.width)
+    return panels, blocking.scheme.n**2, call.x.shape[axes.channels], blocking.tile.width
+
+
+def transform_weights(w: np.ndarray, taps: tuple[int, int], scheme: Scheme, packed: np.ndarray) -> None:
+    """``G g G'`` for every pair of channel and output, to ``packed``, in the order of Winograd.w. ``taps`` are the
+    dimensions of ``w`` that move down and across; its last is the outputs. Computed in F64 and rounded once."""
     rest = (d for d in range(w.ndim - 1) if d not in taps)
     w = w.transpose((*taps, *rest, w.ndim - 1))
-    channels, outputs, width = math.prod(w.shape[2:-1]), w.shape[-1], blocking.tile.width
-    g = matrices(blocking.scheme)[1]
+    _, planes, channels, width = packed.shape
+    g = matrices(scheme)[1]
     both = np.kron(g, g)
-    packed = np.zeros((math.ceil(outputs / width), len(both), channels, width), np.float32)
     for k, panel in enumerate(packed):
         part = w[..., k * width : (k + 1) * width].astype(np.float64)
-        panel[..., : part.shape[-1]] = (both @ part.reshape(9, -1)).reshape(len(both), channels, -1)
-    return packed if DType.of(w.dtype) is DType.F32 else rounded(packed, DType.F16)
+        panel[..., : part.shape[-1]] = (both @ part.reshape(9, -1)).reshape(planes, channels, -1)
+        panel[..., part.shape[-1] :] = 0

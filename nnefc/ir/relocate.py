@@ -25,6 +25,7 @@ class Relocation:
 
     def __init__(self, source: View, target: View):
         self._source, self._target = source, target
+        self._known: dict[tuple[int, tuple[int, ...], tuple[int, ...]], View | None] = {}
         loops = zip(source.shape, source.strides, target.strides, strict=True)
         self._digits = _merged(sorted((_Digit(n, s, t) for n, s, t in loops if n > 1), key=lambda d: -d.source))
         lowest = 1
@@ -38,8 +39,12 @@ class Relocation:
     def __call__(self, view: View) -> View | None:
         """The view of the target's buffer that reaches, for each index, the copy of what ``view`` reaches; None where
         strides cannot say it or ``view`` reaches beyond the source."""
-        if not self.valid or not view.volume:
-            return None
+        key = view.offset, view.shape, view.strides
+        if key not in self._known:
+            self._known[key] = self._relocated(view) if self.valid and view.volume else None
+        return self._known[key]
+
+    def _relocated(self, view: View) -> View | None:
         rest, places = view.offset - self._source.offset, []
         for digit in self._digits:
             place, rest = divmod(rest, digit.source)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from importlib import resources
-from types import MappingProxyType
 
 from nnefc.ir.parse import parse_declarations
 from nnefc.ir.signature import Signature, of_any_type, signature_of
@@ -18,15 +18,43 @@ EXTENSION = "extension.nnef"
 """The same for the operations of the extension ``NNEFC_operations``."""
 
 
+class _Declared(Mapping[str, Signature]):
+    """Signatures by name, in the order of their files, each parsed when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._texts = _declarations(STDLIB) | _declarations(EXTENSION)
+        self._signatures: dict[str, Signature] = {}
+
+    def __getitem__(self, name: str) -> Signature:
+        if name not in self._signatures:
+            file, text = self._texts[name]
+            (fragment,) = parse_declarations(text, file)
+            self._signatures[name] = signature_of(fragment, file, OPERATIONS_EXTENSION if file == EXTENSION else None)
+        return self._signatures[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
+def _declarations(file: str) -> dict[str, tuple[str, str]]:
+    """The file and the text of each declaration, by name, on the lines on which it stands there."""
+    text = resources.files("nnefc.ops").joinpath(file).read_text(encoding="utf-8")
+    starts = [*re.finditer(r"^fragment\s+(\w+)", text, re.MULTILINE)]
+    ends = [*(start.start() for start in starts[1:]), len(text)]
+    lines = (text.count("\n", 0, start.start()) for start in starts)
+    return {
+        start[1]: (file, "\n" * line + text[start.start() : end])
+        for start, end, line in zip(starts, ends, lines, strict=True)
+    }
+
+
 @functools.cache
 def signatures() -> Mapping[str, Signature]:
     """Every operation by name, those of the standard first, in the order of their files."""
-    return MappingProxyType(_declared(STDLIB, None) | _declared(EXTENSION, OPERATIONS_EXTENSION))
-
-
-def _declared(file: str, extension: str | None) -> dict[str, Signature]:
-    text = resources.files("nnefc.ops").joinpath(file).read_text(encoding="utf-8")
-    return {f.name: signature_of(f, file, extension) for f in parse_declarations(text, file)}
+    return _Declared()
 
 
 def signature(name: str) -> Signature:

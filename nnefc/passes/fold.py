@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,26 +23,27 @@ SEQUENTIAL_WORK = 1 << 10
 """Elementary operations that an element counts as where NumPy takes one step of Python for each."""
 
 
-def fold(program: Program) -> Program:
+def fold(program: Program, late: Collection[str] = ()) -> Program:
     """Calls whose operands are all constant are done now, in NumPy; their results become constants.
 
-    A buffer is folded only if all that write it can be. What would take too many elements or operations stays.
+    A buffer is folded only if all that write it can be. What would take too many elements or operations stays, and so
+    do the calls that write the buffers ``late``, which no other call on constants may read.
     """
-    known = foldable(program)
-    if not known:
+    found = foldable(program) - set(late)
+    if not found:
         return program
     memory = dict(program.constants)
     for call in program.calls:
-        if all(v.buffer.name in known for v in call.writes()):
+        if all(v.buffer.name in found for v in call.writes()):
             for v in call.writes():
                 name = v.buffer.name
                 if name not in memory:
                     memory[name] = np.zeros(v.buffer.size, v.dtype.numpy)
             run_call(call, memory)
     calls = tuple(
-        c.with_views(lambda v: _as_constant(v) if v.buffer.name in known else v)
+        c.with_views(lambda v: as_constant(v) if v.buffer.name in found else v)
         for c in program.calls
-        if not all(v.buffer.name in known for v in c.writes())
+        if not all(v.buffer.name in found for v in c.writes())
     )
     return prune(program.replace(calls=calls, constants=memory))
 
@@ -118,7 +119,8 @@ def _may_fail(call: Call) -> bool:
     return isinstance(call, (Gather, Scatter)) and call.check
 
 
-def _as_constant(view: View) -> View:
+def as_constant(view: View) -> View:
+    """The view with its buffer as a constant."""
     return replace(view, buffer=replace(view.buffer, role=Role.CONST))
 
 

@@ -143,7 +143,7 @@ def _cost(graph: Graph, notes: list[str]) -> dict[str, Any]:
 
         graph = _with_values(graph)
         count = program_multiply_adds(pipeline.run(graph, after="lower"))
-        program = prepare(pipeline.run(graph), Target.host())
+        program = prepare(pipeline.run(graph), Target.host()).program
         arena = place_temporaries(program)[1]
     except (UnsupportedError, InvalidModelError) as error:
         notes.append(f"what a call costs is not known: {error.message}")

@@ -14,6 +14,7 @@ from nnefc.codegen.kernels.peak import PeakKernel
 from nnefc.codegen.spec import Launch, LaunchPlan, Pointer, Space
 from nnefc.codegen.target import Target
 from nnefc.codegen.ticks import with_ticks
+from nnefc.codegen.weights import Weights
 from nnefc.codegen.workers import compile_kernels
 from nnefc.ir.types import DType, TensorType
 
@@ -104,7 +105,7 @@ def _best(work: list[Launch], size: int, target: Target) -> list[float]:
     threads = work[0].units
     data = np.ones(size // 4, np.float32).view(np.uint8)
     arena = max(launch.geometry[3] for launch in work) * 4 * threads
-    plan = LaunchPlan(tuple(work), data, arena, 0, size, threads > 1)
+    plan = LaunchPlan(tuple(work), Weights.of(data), arena, 0, size, threads > 1)
     kernels = compile_kernels(plan.specs(), target)
     unused = [("unused", TensorType(DType.F32, (1,)))]
     model = load_artefact(with_ticks(assemble("peaks", [(plan, [], unused)], kernels, target)), threads)

@@ -60,7 +60,7 @@ def test_a_convolution() -> None:
 
 def test_a_convolution_by_image_tiles_costs_fewer_products() -> None:
     (plain,) = [c for c in calls_of(WIDE) if multiply_adds(c)]
-    (fast,) = [c for c in prepare(program_of(WIDE), HOST).calls if isinstance(c, Winograd)]
+    (fast,) = [c for c in prepare(program_of(WIDE), HOST).program.calls if isinstance(c, Winograd)]
     assert multiply_adds(fast) == multiply_adds(plain) == 64 * 64 * 9 * 28 * 28
     assert flops(fast) == {4: 2 * 49 * 36 * 64 * 64, 2: 2 * 196 * 16 * 64 * 64}[fast.blocking.scheme.m]
     assert cost(fast).written == 64 * 28 * 28 * 4

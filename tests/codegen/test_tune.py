@@ -58,14 +58,14 @@ def test_ways_override_the_rules(graph: Graph) -> None:
     program = pipeline.run(graph)
     first, second = contractions(program)
     for image, kind in ((0, Panels), (2, Winograd), (4, Winograd)):
-        calls = prepare(program, HOST, ways={signature(first): Way(image)}).calls
+        calls = prepare(program, HOST, ways={signature(first): Way(image)}).program.calls
         (made,) = [c for c in calls if c.origin == first.origin and isinstance(c, (Panels, Winograd))]
         assert isinstance(made, kind)
         assert not isinstance(made, Winograd) or made.blocking.scheme.m == image
     cuts = ranked_cuts(14 * 14, 40, 48, HOST.lanes(first.x.dtype), HOST)
     assert len(cuts) > 1
     ways = ({signature(second): Way(None, rank)} for rank in (0, 1))
-    calls = [prepare(program, HOST, ways=way).calls for way in ways]
+    calls = [prepare(program, HOST, ways=way).program.calls for way in ways]
     tiles = [[c.tile for c in each if isinstance(c, Panels) and c.origin == second.origin] for each in calls]
     assert tiles[0] != tiles[1]
 

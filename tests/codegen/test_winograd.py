@@ -12,6 +12,7 @@ from test_kernels import ALLOWED, ARM, AVX2, HOST, Pointer, expected, run_compil
 
 import nnefc
 from nnefc.codegen import winograd
+from nnefc.codegen.made import Prepared
 from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.schedule import plan, prepare
@@ -20,6 +21,7 @@ from nnefc.codegen.select import Choice, select
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import (
     Convolution,
+    Transform,
     Winograd,
     choose_tile_size,
     common_sizes,
@@ -78,9 +80,10 @@ def by_tiles(contract: Contract, memory: Memory, target: Target, m: int, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(winograd, "choose_tile_size", lambda c, lanes: m)
         program = use_winograd(program_of(contract, memory), target)
-    (made,) = program.calls
-    assert isinstance(made, Winograd) and made.blocking.scheme.m == m
-    memory |= {name: a for name, a in program.constants.items() if name != "w"}
+    transform, made = program.calls
+    assert isinstance(transform, Transform) and isinstance(made, Winograd) and made.blocking.scheme.m == m
+    memory[made.w.buffer.name] = np.full(made.w.volume, np.nan, np.float32)
+    transform.make(memory)
     memory[made.scratch.buffer.name] = np.full(made.scratch.volume, np.nan, np.float32)
     return select(made, target)
 
@@ -198,14 +201,14 @@ def test_entries_share_transformed_weights() -> None:
     programs = [p.replace(constants=programs[0].constants) for p in programs]
     sizes = common_sizes(programs, HOST)
     made = [use_winograd(p, HOST, sizes) for p in programs]
-    assert len(sizes) == 1 and all(isinstance(p.calls[0], Winograd) for p in made)
-    weights = [p.constants["winograd.1"] for p in made]
+    assert len(sizes) == 1 and all(isinstance(p.calls[-1], Winograd) for p in made)
+    weights = [Prepared.of(p).whole().constants["winograd.1"] for p in made]
     assert all(np.array_equal(weights[0], other) for other in weights[1:])
 
 
 def test_only_f32_with_constant_weights() -> None:
     contract, memory = drawn((1, 16, 16, 32, 32))
-    assert isinstance(use_winograd(program_of(contract, memory), HOST).calls[0], Winograd)
+    assert isinstance(use_winograd(program_of(contract, memory), HOST).calls[-1], Winograd)
 
     def unchanged(c: Contract) -> bool:
         program = program_of(c, memory)
@@ -225,10 +228,10 @@ def test_weights_are_shared_and_can_be_kept_small() -> None:
     contract, memory = drawn((1, 28, 28, 32, 64))
     program = program_of(contract, memory)
     twice = program.replace(calls=(contract, contract))
-    found = prepare(twice, HOST)
+    found = prepare(twice, HOST).whole()
     assert len({c.w for c in found.calls if isinstance(c, Winograd)}) == 1 and len(found.calls) == 2
     assert sum(a.size for a in found.constants.values()) == 4 * memory["w"].size
-    (direct,) = prepare(program, HOST, small=True).calls
+    (direct,) = prepare(program, HOST, small=True).program.calls
     assert isinstance(direct, Panels)
     assert plan(program, HOST, small=True).weights.nbytes == memory["w"].nbytes
 
@@ -323,7 +326,7 @@ def test_a_network_is_the_same_for_any_number_of_threads(target: str, tmp_path: 
         weights = (rng.standard_normal(shape) / 20).astype(np.float32)
         (tmp_path / f"{name}.dat").write_bytes(write_tensor(tensor_of(weights)))
     graph = nnefc.load(tmp_path)
-    calls = prepare(pipeline.run(graph), Target.parse(target)).calls
+    calls = prepare(pipeline.run(graph), Target.parse(target)).program.calls
     assert sum(isinstance(c, Winograd) for c in calls) == 4
     x = rng.standard_normal((2, 20, 31, 31)).astype(np.float32)
     results = [np.asarray(nnefc.compile(graph, threads=n, target=target)(x)) for n in (1, 2, 3)]

@@ -26,6 +26,7 @@ from test_compiled import FAMILIES, check, few
 
 from nnefc.codegen import schedule
 from nnefc.codegen.driver import emit_driver
+from nnefc.codegen.made import Prepared
 from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.spec import Launch, LaunchPlan, Pointer, Space
 from nnefc.codegen.target import Target
@@ -76,10 +77,10 @@ class Region:
 
 def planned(graph: Graph, target: Target) -> tuple[Program, LaunchPlan]:
     """The plan of a graph and the Program that it is of, as packed and folded for the target."""
-    packed: list[Program] = []
+    packed: list[Prepared] = []
     original = schedule.schedule_entries
 
-    def keep(programs: Iterable[Program], target: Target) -> tuple[LaunchPlan, ...]:
+    def keep(programs: Iterable[Prepared], target: Target) -> tuple[LaunchPlan, ...]:
         packed.extend(programs)
         return original(packed, target)
 
@@ -88,7 +89,7 @@ def planned(graph: Graph, target: Target) -> tuple[Program, LaunchPlan]:
         plan = schedule.plan(pipeline.run(graph), target)
     finally:
         schedule.schedule_entries = original
-    return packed[0], plan
+    return packed[0].whole(), plan
 
 
 def replanned(program: Program, target: Target, region: Region) -> LaunchPlan:
@@ -100,7 +101,7 @@ def replanned(program: Program, target: Target, region: Region) -> LaunchPlan:
     original = schedule._place
     schedule._place = lambda program, storage: placement
     try:
-        return replace(schedule.schedule(program, target), parallel=False)
+        return replace(schedule.schedule(Prepared(program, {}), target), parallel=False)
     finally:
         schedule._place = original
 

@@ -19,6 +19,7 @@ from nnefc.codegen.pool import POOL_SLOT_BYTES, SYNC_BYTES, SYSTEMS, emit_pool, 
 from nnefc.codegen.spec import Barrier, Launch, LaunchPlan, Pointer, Space, Step, Tick
 from nnefc.codegen.target import Target
 from nnefc.codegen.ticks import counter, with_ticks
+from nnefc.codegen.weights import Weights
 from nnefc.runtime import memory, pool
 from nnefc.runtime.memory import Call
 
@@ -39,7 +40,7 @@ define void @trace(ptr %table, ptr %g, i64 %begin, i64 %end) {
 
 
 def plan(steps: list[Step], parallel: bool = True) -> LaunchPlan:
-    return LaunchPlan(tuple(steps), weights_of(), 0, 0, 0, parallel)
+    return LaunchPlan(tuple(steps), Weights.of(weights_of()), 0, 0, 0, parallel)
 
 
 def test_layouts_agree_with_the_runtime() -> None:
@@ -108,7 +109,7 @@ def test_a_caller_may_bring_its_own_threads() -> None:
     x, y = np.arange(n, dtype=np.float32), np.empty(n, np.float32)
     space, sync = np.empty(artefact.plan.arena_size, np.uint8), np.zeros(SYNC_BYTES, np.uint8)
     inputs, outputs = (ctypes.c_void_p * 1)(x.ctypes.data), (ctypes.c_void_p * 1)(y.ctypes.data)
-    weights = artefact.plan.weights.ctypes.data
+    weights = artefact.plan.weights.array().ctypes.data
     pointers = ctypes.addressof(inputs), ctypes.addressof(outputs), weights, None, space.ctypes.data, sync.ctypes.data
     call = Call(CALL_SIZE, *pointers)
     for _ in range(20):

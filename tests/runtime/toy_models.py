@@ -12,6 +12,7 @@ from nnefc.codegen.artefact import Artefact, assemble
 from nnefc.codegen.objectfile import KernelObject, emit_object
 from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space
 from nnefc.codegen.target import Target
+from nnefc.codegen.weights import Weights
 from nnefc.ir.types import DType, TensorType
 
 _ADD = """
@@ -131,7 +132,7 @@ def weights_of(*values: float) -> np.ndarray:
 def plan_of(
     steps: list[Launch | Barrier], weights: np.ndarray, *, arena_size: int = 0, state_size: int = 0, state_init: int = 0
 ) -> LaunchPlan:
-    return LaunchPlan(tuple(steps), weights, arena_size, state_size, state_init, True)
+    return LaunchPlan(tuple(steps), Weights.of(weights), arena_size, state_size, state_init, True)
 
 
 def artefact_of(
