@@ -132,6 +132,12 @@ class Model(runtime.Model):
 
         write_package(self._made(), directory)
 
+    @property
+    def execution(self) -> dict[str, object]:
+        """Of a quantized network: ``mode`` as asked, ``multiply_adds`` of a call, those ``on_integers``, and
+        ``islands``, the names of operations that compute on floats between others. Empty for any other."""
+        return dict(self._made().execution)
+
     def _made(self) -> Artefact:
         if self._artefact is None:
             raise UnsupportedError(f"{self.name} was loaded from a compiled folder; copy that folder")
@@ -236,11 +242,13 @@ def build(
     """What :func:`compile` makes of one network's Graphs, before it is loaded: enough to write a package, with weights
     that go straight to their file. Raises what :func:`compile` raises of a Graph."""
     from nnefc.codegen.artefact import assemble
+    from nnefc.codegen.execution import execution_of
     from nnefc.codegen.schedule import plan_entries
     from nnefc.codegen.target import Target
     from nnefc.codegen.ways import RULES
     from nnefc.codegen.workers import compile_kernels
     from nnefc.passes import pipeline
+    from nnefc.passes.encode import is_quantized
     from nnefc.passes.narrow import narrow_weights
     from nnefc.progress import bar
 
@@ -263,7 +271,10 @@ def build(
         specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
         kernels = compile_kernels(tuple(specs), cpu, progress=report)
     entries = [(plan, *sides) for plan, sides in zip(plans, ports, strict=True)]
-    return assemble(name, entries, kernels, cpu)
+    artefact = assemble(name, entries, kernels, cpu)
+    if any(map(is_quantized, graphs)):
+        artefact = replace(artefact, execution=execution_of(programs[0]).record(execution))
+    return artefact
 
 
 def _tuned(programs: Sequence[Program], target: Target, small: bool, threads: int | None) -> Ways:

@@ -76,7 +76,8 @@ def _inputs_of_folder(args: argparse.Namespace) -> dict[str, Any]:
     from nnefc.api import load_compiled
 
     if args.constants or options_of(args):
-        raise UsageError("--const, --optimize, --weights, --fast-math and --tune need the model, not a compiled folder")
+        options = "--const, --optimize, --weights, --execution, --fast-math and --tune"
+        raise UsageError(f"{options} need the model, not a compiled folder")
     types = chosen_entry(args, load_compiled(args.model))[1]
     return complete(given_inputs(args, types), types, 0)
 

@@ -13,7 +13,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from nnefc.api import OPTIMIZE, WEIGHTS
+from nnefc.api import EXECUTION, OPTIMIZE, WEIGHTS
+from nnefc.ir.encoding import EXECUTIONS
 from nnefc.ir.graph import Graph
 from nnefc.tools.arrays import read_any
 
@@ -118,6 +119,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default=WEIGHTS[0],
         help="the type in which weights are stored; sums are in f32 (the default) always",
     )
+    add_execution(command)
     command.add_argument(
         "--fast-math", action="store_true", help="approximate exp, sigmoid, tanh and erf of f32 (about 13 bits)"
     )
@@ -126,10 +128,23 @@ def add_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_execution(command: argparse.ArgumentParser) -> None:
+    """How quantized networks are computed."""
+    command.add_argument(
+        "--execution",
+        choices=EXECUTIONS,
+        default=EXECUTION,
+        help="of a quantized network: integer, on codes of 8 bits wherever kernels can; float, every encoded tensor "
+        f"pseudo-quantized; or ignore, as if computed tensors had no encoding (default: {EXECUTION})",
+    )
+
+
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The options of :func:`add_options` that ``nnefc.compile`` takes, those that are not the default."""
-    given = {"optimize": args.optimize, "fast_math": args.fast_math, "tune": args.tune, "weights": args.weights}
-    return {name: value for name, value in given.items() if value not in (False, OPTIMIZE[0], WEIGHTS[0])}
+    names = ("optimize", "fast_math", "tune", "weights", "execution")
+    defaults = (OPTIMIZE[0], False, False, WEIGHTS[0], EXECUTION)
+    given = {name: getattr(args, name) for name in names}
+    return {name: given[name] for name, default in zip(names, defaults, strict=True) if given[name] != default}
 
 
 def target_of(args: argparse.Namespace) -> str:

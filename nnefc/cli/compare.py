@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from nnefc.cli.common import UsageError, add_model, add_threads, constants_of, emit, read_model, shapes_of, table
+from nnefc.cli.common import (
+    UsageError,
+    add_execution,
+    add_model,
+    add_threads,
+    constants_of,
+    emit,
+    read_model,
+    shapes_of,
+    table,
+)
 from nnefc.cli.inputs import add_inputs, given_inputs
 from nnefc.errors import InvalidModelError
 
@@ -38,6 +48,7 @@ def configure(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--outputs-only", action="store_true", help="leave out the tensors in between")
     add_threads(command)
+    add_execution(command)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             constants=constants_of(args),
             strict=args.strict,
             threads=args.threads,
+            execution=args.execution,
         )
     except MismatchError as error:
         raise InvalidModelError(f"the comparison failed: {error}") from error

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         "seconds": seconds,
         **_sizes(Path(args.output), graphs),
         "entries": [{"inputs": signature(g.inputs), "outputs": signature(g.outputs)} for g in graphs],
+        "execution": dict(artefact.execution),
         "notes": notes + found,
     }
     if args.json:
@@ -91,7 +92,15 @@ def _text(record: dict[str, Any], entries: Sequence[str]) -> str:
     library, weights, parameters = (record[f"{what}_bytes"] for what in ("library", "weights", "parameter"))
     times = f", {weights / parameters:.2f} times the parameters" if parameters else ""
     lines.append(f"library {size_text(library)}, weights {size_text(weights)}{times}")
+    if record["execution"]:
+        lines.append(_execution_text(record["execution"]))
     return "\n".join([*lines, *(f"takes {entry}" for entry in entries)])
+
+
+def _execution_text(execution: dict[str, Any]) -> str:
+    share = execution["on_integers"] / max(execution["multiply_adds"], 1)
+    line = f"execution {execution['mode']}: {share:.2%} of the multiply-adds run on integers"
+    return f"{line}; in float: {', '.join(execution['islands'])}" if execution["islands"] else line
 
 
 def _check_output(output: str) -> None:

@@ -47,6 +47,7 @@ def _text(record: dict[str, Any]) -> str:
         ["working memory", _memory(memory)],
         ["element types", _counts(record["tensors"])],
         ["quantization", _counts(record["quantization"])],
+        *([["on integers", _on_integers(record)]] if record["on_integers"] is not None else []),
         ["as NNEF", _needs(record)],
     ]
     operations = [["operation", "number"], *([k, str(n)] for k, n in record["operations"].items())]
@@ -63,6 +64,12 @@ def _format(record: dict[str, Any]) -> str:
 
 def _counts(counts: dict[str, int] | None) -> str:
     return UNKNOWN if counts is None else ", ".join(f"{k} x {n}" for k, n in counts.items()) or "none"
+
+
+def _on_integers(record: dict[str, Any]) -> str:
+    count = record["on_integers"]
+    share = f" ({count / record['macs']:.2%})" if record["macs"] else ""
+    return f"{count:,} multiplications{share}"
 
 
 def _needs(record: dict[str, Any]) -> str:

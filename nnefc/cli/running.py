@@ -110,9 +110,8 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
 
     if is_compiled(args.model):
         if args.reference or args.constants or options_of(args):
-            raise UsageError(
-                "--reference, --const, --optimize, --weights, --fast-math and --tune need the model itself, no folder"
-            )
+            options = "--reference, --const, --optimize, --weights, --execution, --fast-math and --tune"
+            raise UsageError(f"{options} need the model itself, no folder")
         model = api.load_compiled(args.model, threads=args.threads)
         entry, taken = chosen_entry(args, model)
         model.require_memory(entry)
@@ -120,7 +119,7 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     graph, _ = read_model(args)
     inputs, outputs = ({v.name: v.type for v in values} for values in (graph.inputs, graph.outputs))
     if args.reference:
-        return lambda arrays: api.evaluate(graph, arrays), inputs, outputs
+        return lambda arrays: api.evaluate(graph, arrays, execution=args.execution), inputs, outputs
     compiled = api.compile(graph, threads=args.threads, **options_of(args))
     compiled.require_memory()
     return _named(compiled), inputs, outputs

@@ -31,11 +31,11 @@ def run(args: argparse.Namespace) -> int:
     names = (*pass_names(), SELECT)
     if args.after not in (None, *names):
         raise UsageError(f"no pass {args.after!r}; the passes are, in order: {', '.join(names)}")
-    if args.after != SELECT and (args.target != "host" or args.cpu or options_of(args)):
+    if args.after != SELECT and (args.target != "host" or args.cpu or options_of(args).keys() - {"execution"}):
         options = "--target, --cpu, --optimize, --weights, --fast-math and --tune"
         raise UsageError(f"{options} are for --after select: no other pass depends on them")
     graph, _ = read_model(args)
-    text = _selected(graph, args) if args.after == SELECT else text_after(graph, args.after)
+    text = _selected(graph, args) if args.after == SELECT else text_after(graph, args.after, execution=args.execution)
     if args.json:
         emit({"after": args.after, "text": text})
     else:
@@ -54,6 +54,9 @@ def _selected(graph: Graph, args: argparse.Namespace) -> str:
     from nnefc.passes.narrow import narrow_weights
 
     target = replace(Target.parse(target_of(args)), fast_math=args.fast_math)
-    program, small = narrow_weights(pipeline.run(graph), args.weights), args.optimize == "size"
+    program, small = (
+        narrow_weights(pipeline.run(graph, execution=args.execution), args.weights),
+        args.optimize == "size",
+    )
     ways = tune([program], target, small=small) if args.tune else RULES
     return format_plan(program.name, plan(program, target, small=small, ways=ways), target)

@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Template
 from typing import TypeVar
@@ -93,6 +93,8 @@ class Artefact:
     planned: tuple[PlannedEntry, ...]
     kernels: Mapping[KernelSpec, KernelObject]
     target: Target
+    execution: Mapping[str, object] = field(default_factory=dict)
+    """What the manifest says of how a quantized network is computed."""
 
     @property
     def plan(self) -> LaunchPlan:
@@ -286,6 +288,7 @@ def _manifest_content(artefact: Artefact, name: str) -> dict[str, object]:
             "fast_math": target.fast_math,
         },
         "state": {"size": plan.state_size, "init": plan.state_init},
+        **({"execution": dict(artefact.execution)} if artefact.execution else {}),
         "versions": {tool: _version(tool) for tool in ("nnefc", "numba", "llvmlite")},
     }
 

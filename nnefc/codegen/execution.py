@@ -25,10 +25,14 @@ class Execution:
         """The part of the multiply-adds that run on integers; 0 where there are none."""
         return self.on_integers / self.multiply_adds if self.multiply_adds else 0.0
 
-    def text(self) -> str:
-        """One line about both."""
-        line = f"{100 * self.share:.2f} % of the multiply-adds run on integers"
-        return f"{line}; in float: {', '.join(self.islands)}" if self.islands else line
+    def record(self, execution: str) -> dict[str, object]:
+        """What a manifest says of it; ``execution`` is what was asked."""
+        return {
+            "mode": execution,
+            "multiply_adds": self.multiply_adds,
+            "on_integers": self.on_integers,
+            "islands": list(self.islands),
+        }
 
 
 def execution_of(program: Program) -> Execution:

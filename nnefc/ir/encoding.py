@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EXECUTIONS = ("integer", "float", "ignore")
+"""How a quantized network is computed: on codes where kernels can, in float with every tensor pseudo-quantized (what
+the standard means), or as if computed tensors had no encoding."""
 Number = float | int | bool
 Parameter = Number | tuple["Parameter", ...]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnefc.ir.encoding import Encoding, Parameter
+from nnefc.ir.encoding import EXECUTIONS, Encoding, Parameter
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Origin, Tensor, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.evaluate import stored_tensor, variable_values
@@ -15,9 +15,6 @@ from nnefc.ops.primitive import primitives
 from nnefc.ops.quantized import check_encoding
 from nnefc.ops.stored import CODED_ITEMS
 
-EXECUTIONS = ("integer", "float", "ignore")
-"""How a quantized network is computed: on codes where kernels can, in float with every tensor pseudo-quantized (what
-the standard means), or as if computed tensors had no encoding."""
 CODE_BITS = 8
 """Bits of the codes that integer kernels take."""
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnefc.api import EXECUTION, Shapes, load
 from nnefc.api import Path as PathLike
-from nnefc.api import Shapes, load
 from nnefc.ir.graph import Graph
 from nnefc.ir.types import TensorType
 from nnefc.runtime import Entry
@@ -73,6 +73,7 @@ def compare(
     constants: Mapping[str, np.ndarray] | None = None,
     strict: bool = False,
     threads: int | None = None,
+    execution: str = EXECUTION,
 ) -> Comparison:
     """Feed two models the same inputs and measure how far the tensors of the first are from those of the second.
 
@@ -81,7 +82,7 @@ def compare(
     ``inputs`` are by name; what is not given is drawn at random from ``seed``. Inputs and outputs are matched by name,
     or by position where their names differ; ``layers`` by name, also by the names that tensors had in the files they
     came from. Two tensors are equal within ``tolerance`` relative to the largest magnitude; integers and logicals
-    exactly.
+    exactly. ``execution`` is as for :func:`nnefc.compile`, of both.
 
     Raises InvalidModelError and UnsupportedError for models, TypeError and ValueError for inputs of another type or
     shape, and MismatchError (a ValueError) where the two do not take and give the same, or cannot work on the inputs.
@@ -89,8 +90,11 @@ def compare(
     notes: list[str] = []
     path = None if isinstance(a, Graph) else os.fspath(a)
     graph = a if isinstance(a, Graph) else load(a, shapes=shapes, constants=constants, strict=strict, notes=notes)
-    first = compiled_side(graph, threads)
-    second = _second(b, graph, path, shapes, constants, strict, threads)
+    first = compiled_side(graph, threads, execution)
+    if isinstance(b, str) and b in PEERS:
+        second = reference_side(graph, execution) if b == "reference" else ort_side(graph, path, constants)
+    else:
+        second = compiled_side(_second(b, shapes, constants, strict), threads, execution)
     given = complete(inputs or {}, first.inputs, seed)
     fed = dict(zip(second.inputs, _matched(given, first.inputs, second.inputs, "inputs"), strict=True))
     ours, theirs = first.run(given, ()), second.run(fed, ())
@@ -105,20 +109,13 @@ def compare(
 
 
 def _second(
-    b: PathLike | Graph,
-    graph: Graph,
-    path: str | None,
-    shapes: Shapes | None,
-    constants: Mapping[str, np.ndarray] | None,
-    strict: bool,
-    threads: int | None,
-) -> Side:
-    if isinstance(b, str) and b in PEERS:
-        return reference_side(graph) if b == "reference" else ort_side(graph, path, constants)
-    if not isinstance(b, Graph):
-        is_onnx = os.fspath(b).lower().endswith(".onnx")
-        b = load(b, shapes=shapes, constants=constants if is_onnx else None, strict=strict)
-    return compiled_side(b, threads)
+    b: PathLike | Graph, shapes: Shapes | None, constants: Mapping[str, np.ndarray] | None, strict: bool
+) -> Graph:
+    """The other model."""
+    if isinstance(b, Graph):
+        return b
+    is_onnx = os.fspath(b).lower().endswith(".onnx")
+    return load(b, shapes=shapes, constants=constants if is_onnx else None, strict=strict)
 
 
 def fitting(entries: Sequence[Entry], shapes: Mapping[str, tuple[int, ...]]) -> int | None:

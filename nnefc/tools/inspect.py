@@ -38,6 +38,7 @@ def inspect(
       ``producer`` of ONNX
     * ``extensions`` that the model needs as NNEF, ``plain`` if Khronos' alone, ``beyond``: the operations it has not
     * ``quantization``: number of tensors with an encoding by algorithm and bits
+    * ``on_integers``: those of the ``macs`` that ``execution="integer"`` does on integers; None if nothing is quantized
 
     Of an ONNX model that leaves extents or operands open, which must be known, the record says what the file does, with
     symbols for extents and ONNX's names for operations; all else is None, and a note tells what to give.
@@ -84,7 +85,7 @@ def _outline(path: PathLike) -> dict[str, Any]:
     """The record of a model whose shapes are not known."""
     from nnefc.formats.onnx.facts import outline
 
-    unknown = dict.fromkeys(("tensors", "macs", "extensions", "plain", "beyond", "quantization"))
+    unknown = dict.fromkeys(("tensors", "macs", "extensions", "plain", "beyond", "quantization", "on_integers"))
     return {**outline(path), **unknown, "activations": dict.fromkeys(("sum", "arena", "live"))}
 
 
@@ -106,6 +107,7 @@ def _record(graph: Graph, notes: list[str]) -> dict[str, Any]:
         "plain": all(e.startswith("KHR_") for e in extensions),
         "beyond": list(beyond),
         "quantization": _quantization(graph),
+        "on_integers": _on_integers(graph),
         "notes": notes,
     }
 
@@ -126,6 +128,19 @@ def _quantization(graph: Graph) -> dict[str, int]:
             bits = dict(encoding.parameters).get("bits")
             found[encoding.algorithm + (f" of {bits} bits" if bits is not None else "")] += 1
     return dict(found.most_common())
+
+
+def _on_integers(graph: Graph) -> int | None:
+    from nnefc.codegen.execution import execution_of
+    from nnefc.passes import pipeline
+    from nnefc.passes.encode import is_quantized
+
+    if not is_quantized(graph):
+        return None
+    try:
+        return execution_of(pipeline.run(_with_values(graph), execution="integer")).on_integers
+    except (UnsupportedError, InvalidModelError):
+        return None
 
 
 # ---- cost

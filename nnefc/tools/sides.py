@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from nnefc.api import EXECUTION, evaluate
 from nnefc.api import compile as compile_graph
-from nnefc.api import evaluate
 from nnefc.errors import UnsupportedError
 from nnefc.ir.graph import Graph
 from nnefc.ir.types import TensorType
@@ -52,11 +52,11 @@ def _tensors(graph: Graph) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def compiled_side(graph: Graph, threads: int | None) -> Side:
+def compiled_side(graph: Graph, threads: int | None, execution: str = EXECUTION) -> Side:
     """The graph compiled for this machine."""
 
     def run(inputs: Arrays, taps: Sequence[str]) -> Arrays:
-        model = compile_graph(graph, threads=threads, taps=taps)
+        model = compile_graph(graph, threads=threads, taps=taps, execution=execution)
         try:
             results = model(*(inputs[port.name] for port in model.inputs))
         except ValueError as error:
@@ -67,14 +67,14 @@ def compiled_side(graph: Graph, threads: int | None) -> Side:
     return _graph_side(graph, run)
 
 
-def reference_side(graph: Graph) -> Side:
+def reference_side(graph: Graph, execution: str = EXECUTION) -> Side:
     """The NumPy meaning of the graph."""
 
     def run(inputs: Arrays, taps: Sequence[str]) -> Arrays:
         names = dict.fromkeys([*(v.name for v in graph.outputs), *taps])
         wider = graph.replace(outputs=tuple(graph.values[n] for n in names))
         try:
-            return evaluate(wider, inputs)
+            return evaluate(wider, inputs, execution=execution)
         except ValueError as error:
             raise MismatchError(f"the model cannot work on these inputs: {error}") from error
 
