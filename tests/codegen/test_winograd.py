@@ -21,7 +21,6 @@ from nnefc.codegen.select import Choice, select
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import (
     Convolution,
-    Transform,
     Winograd,
     choose_tile_size,
     common_sizes,
@@ -80,10 +79,10 @@ def by_tiles(contract: Contract, memory: Memory, target: Target, m: int, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(winograd, "choose_tile_size", lambda c, lanes: m)
         program = use_winograd(program_of(contract, memory), target)
-    transform, made = program.calls
-    assert isinstance(transform, Transform) and isinstance(made, Winograd) and made.blocking.scheme.m == m
-    memory[made.w.buffer.name] = np.full(made.w.volume, np.nan, np.float32)
-    transform.make(memory)
+    program = Prepared.of(program).whole()
+    (made,) = program.calls
+    assert isinstance(made, Winograd) and made.blocking.scheme.m == m
+    memory |= {name: a for name, a in program.constants.items() if name != "w"}
     memory[made.scratch.buffer.name] = np.full(made.scratch.volume, np.nan, np.float32)
     return select(made, target)
 
