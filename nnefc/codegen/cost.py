@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from nnefc.codegen.groups import group_of
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.target import Target
+from nnefc.codegen.tiles import step_of
 from nnefc.codegen.winograd import Convolution, Winograd, estimated_cycles
 from nnefc.ir.expr import UNARY_FLOAT, Expr
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
@@ -190,10 +192,10 @@ def expected_seconds(call: Call, target: Target) -> float:
     the lanes and rows that its tile wastes, and that for its bytes."""
     machine = Machine.of(target)
     spent = cost(call)
-    return max(_cycles(call, machine) / machine.clock, spent.bytes / machine.bandwidth(spent.bytes)) * 1e-9
+    return max(_cycles(call, machine, target) / machine.clock, spent.bytes / machine.bandwidth(spent.bytes)) * 1e-9
 
 
-def _cycles(call: Call, machine: Machine) -> float:
+def _cycles(call: Call, machine: Machine, target: Target) -> float:
     if isinstance(call, Winograd):
         convolution, tile = Convolution.of(call.contract, call.axes), call.blocking.tile
         return estimated_cycles(convolution, call.blocking.scheme.m, tile.lanes) / machine.vectors
@@ -201,7 +203,8 @@ def _cycles(call: Call, machine: Machine) -> float:
         tile, outputs = call.tile, call.contract.output.shape[-1]
         padded = 1.0 if call.pixel_lanes else math.ceil(outputs / tile.width) * tile.width / max(outputs, 1)
         waiting = max(1.0, 4 * machine.vectors / (tile.rows * tile.cols))
-        return multiply_adds(call) * padded * waiting / (tile.lanes * machine.vectors)
+        step = step_of(call.x.dtype, target).products / group_of(call.x.dtype)
+        return multiply_adds(call) * padded * waiting * step / (tile.lanes * machine.vectors)
     size = max(v.dtype.size for v in (*call.reads(), *call.writes()))
     operations = _FLOPS[type(call)](call, FUNCTION_COST)
     return operations * max(4, size) / (machine.vector_bytes * machine.vectors)

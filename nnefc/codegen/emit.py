@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from llvmlite import ir
 
 from nnefc.codegen import halffloat
+from nnefc.codegen.conversions import bounded_conversion
+from nnefc.codegen.intervals import Interval, interval_of
 from nnefc.codegen.lookup import lookup
 from nnefc.codegen.vecmath import FUNCTIONS
 from nnefc.codegen.vecmath.fast import FAST
@@ -78,6 +80,7 @@ class _Emitter:
         self.numbers: dict[int, int] = {}
         self.known: dict[tuple[object, ...], int] = {}
         self.values: list[ir.Value] = []
+        self.bounds: list[Interval] = []
 
     def emit(self, root: Expr) -> ir.Value:
         """Post-order without recursion: expressions may be deep."""
@@ -99,6 +102,7 @@ class _Emitter:
         if key not in self.known:
             values = [self.values[i] for i in operands]
             self.values.append(self._node(node, values))
+            self.bounds.append(interval_of(node, [self.bounds[i] for i in operands]))
             self.known[key] = len(self.values) - 1
         return self.known[key]
 
@@ -108,13 +112,24 @@ class _Emitter:
         if node.op == "const":
             return self._const(node)
         if node.op == "cast":
-            return emit_cast(self.builder, x[0], node.args[0].dtype, node.dtype, self.target)
+            return self._cast(node, x[0])
         if node.op == "select":
             return self.builder.select(*x)
         if node.op == "table":
             found = lookup(self.builder, node, x[0], self.target)
             return to_register(self.builder, found, node.dtype, self.target)
         return self._operation(node, x)
+
+    def _cast(self, node: Expr, x: ir.Value) -> ir.Value:
+        """A conversion; one of f32 to integers by an instruction where the bounds allow it."""
+        (source,) = node.args
+        if source.dtype is DType.F32 and node.dtype.kind in "iu":
+            nearest = self.values[self.numbers[id(source.args[0])]] if source.op == "round_even" else None
+            bounds = self.bounds[self.numbers[id(source)]]
+            found = bounded_conversion(self.builder, x, nearest, bounds, node.dtype, self.target)
+            if found is not None:
+                return found
+        return emit_cast(self.builder, x, source.dtype, node.dtype, self.target)
 
     def _const(self, node: Expr) -> ir.Value:
         assert node.value is not None

@@ -6,9 +6,30 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered, volume
+from nnefc.codegen.groups import (
+    group_of,
+    grouped,
+    grown,
+    ordered_x,
+    reduced_order,
+    run_of,
+    step_loops,
+    steps,
+    with_room,
+)
+from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import PIXEL_GAIN, Cut, TileShape, cut_time, cuts, pixel_tile, ranked_cuts, tile_shapes
+from nnefc.codegen.tiles import (
+    PIXEL_GAIN,
+    Cut,
+    TileShape,
+    cut_time,
+    cuts,
+    pixel_tile,
+    ranked_cuts,
+    step_of,
+    tile_shapes,
+)
 from nnefc.codegen.ways import RULES, Ways, way_of
 from nnefc.ir.expr import arg, const
 from nnefc.ir.program import Call, Contract, Map, Program
@@ -18,6 +39,7 @@ from nnefc.ir.view import Buffer, Role, View, dense_strides
 @dataclass(frozen=True)
 class Panels(Call):
     """A Contract whose weights are packed: ``w`` is (G..., panel, R..., tile.width), zero-padded; see ``Contract``.
+    Where instructions sum groups of neighbours, R... are the steps, and the groups the last dimension.
 
     With ``pixel_lanes`` the tile's lanes lie along pixels, its rows are all the outputs, and so is the one panel."""
 
@@ -74,9 +96,9 @@ def common_cuts(programs: Sequence[Program], target: Target, exact: bool = False
 def _common_cut(calls: Mapping[int, Contract], target: Target, exact: bool) -> Cut:
     """The cut that suits Contracts of the same weights, given by their numbers of pixels in a row."""
     call = next(iter(calls.values()))
-    lanes, steps = target.lanes(call.x.dtype), _steps(call)
+    lanes, count, step = target.lanes(call.sum_type), steps(call), step_of(call.x.dtype, target)
     found = cuts(call.w.shape[-1], lanes, target, exact)
-    times = [[cut_time(cut, rows, steps, lanes, target) for cut in found] for rows in calls]
+    times = [[cut_time(cut, rows, count, lanes, target, step) for cut in found] for rows in calls]
     score = [sum(t / min(row) for t, row in zip(column, times, strict=True)) for column in zip(*times, strict=True)]
     return found[score.index(min(score))]
 
@@ -85,7 +107,7 @@ def _weights_key(call: Contract, program: Program) -> WeightsKey | None:
     """None where the weights are computed."""
     w = call.w
     values = program.constants.get(w.buffer.name)
-    return None if values is None else (id(values), w.offset, w.shape, w.strides, _reduced_order(call))
+    return None if values is None else (id(values), w.offset, w.shape, w.strides, reduced_order(call))
 
 
 def _row_extent(call: Contract) -> int:
@@ -93,11 +115,6 @@ def _row_extent(call: Contract) -> int:
     loops = pixel_loops(call)
     row = row_loop(loops)
     return loops[row].extent if row is not None else 1
-
-
-def _steps(call: Contract) -> int:
-    """How many products each sum has."""
-    return math.prod(call.x.shape[call.x.rank - call.reduced :])
 
 
 def pack(
@@ -115,25 +132,26 @@ def pack(
     """
     shared = common_cuts([program], target, exact) if shared is None else shared
     calls: list[Call] = []
-    packed: dict[tuple[View, tuple[int, ...], int], View] = {}
+    packed: dict[tuple[View, int, int], View] = {}
     names = program.fresh_names("packed")
     written = {v.buffer.name for c in program.calls for v in c.writes()}
+    room: dict[str, int] = {}
     for call in program.calls:
         if not isinstance(call, Contract):
             calls.append(call)
             continue
-        order, known = _reduced_order(call), _weights_key(call, program)
+        known = _weights_key(call, program)
         common = shared.get(known) if known is not None else None
+        call, copies = with_room(call, room, names)
+        calls += copies
         for part, tile, pixel_lanes in _parts(call, common, target, exact, ways):
             width = part.w.shape[-1] if pixel_lanes else tile.width
-            key = (part.w, order, width)
-            if key not in packed or part.w.buffer.name in written:
-                packed[key], copies = _pack_weights(part, order, width, next(names))
+            w, dims = _ordered_weights(part)
+            if (w, dims, width) not in packed or w.buffer.name in written:
+                packed[w, dims, width], copies = _pack_weights(part, w, dims, width, names)
                 calls += copies
-            first = call.x.rank - call.reduced
-            x = call.x.transpose((*range(first), *(first + d for d in order)))
-            calls.append(Panels(x, packed[key], part, tile, pixel_lanes, origin=call.origin))
-    return program.replace(calls=tuple(calls))
+            calls.append(Panels(ordered_x(part), packed[w, dims, width], part, tile, pixel_lanes, origin=call.origin))
+    return program.replace(calls=tuple(grown(c, room) for c in calls) if room else tuple(calls))
 
 
 def _parts(
@@ -141,18 +159,19 @@ def _parts(
 ) -> Iterator[tuple[Contract, TileShape, bool]]:
     """A contraction cut along its outputs (None: in the best way), each part with its tile, and whether the lanes of
     this lie along pixels."""
-    rows, outputs, steps, lanes = _row_extent(call), call.w.shape[-1], _steps(call), target.lanes(call.x.dtype)
-    pixels = pixel_loop(call)
+    rows, outputs, count, lanes = _row_extent(call), call.w.shape[-1], steps(call), target.lanes(call.sum_type)
+    step = step_of(call.x.dtype, target)
     if cut is None:
-        ranked, rank = ranked_cuts(rows, outputs, steps, lanes, target, exact), way_of(ways, call).rank
+        ranked, rank = ranked_cuts(rows, outputs, count, lanes, target, exact, step), way_of(ways, call).rank
         cut = ranked[min(rank, len(ranked) - 1)]
-        found = pixel_tile(pixels.extent, outputs, steps, lanes, target) if pixels is not None and not rank else None
-        least = PIXEL_GAIN * cut_time(cut, rows, steps, lanes, target) / rows
+        pixels = pixel_loop(call) if group_of(call.x.dtype) == 1 and not rank else None
+        found = pixel_tile(pixels.extent, outputs, count, lanes, target) if pixels is not None else None
+        least = PIXEL_GAIN * cut_time(cut, rows, count, lanes, target) / rows
         if pixels is not None and found is not None and found[0] / pixels.extent < least:
             yield call, found[1], True
             return
     first = 0
-    for part, tile in zip(cut, tile_shapes(cut, rows, steps, lanes, target), strict=True):
+    for part, tile in zip(cut, tile_shapes(cut, rows, count, lanes, target, step), strict=True):
         yield (call if len(cut) == 1 else _outputs(call, first, part.outputs)), tile, False
         first += part.outputs
 
@@ -176,36 +195,37 @@ def _outputs(call: Contract, first: int, count: int) -> Contract:
     return replace(call, w=cut(call.w), extras=tuple(map(cut, call.extras)), output=cut(call.output))
 
 
-def _reduced_order(call: Contract) -> tuple[int, ...]:
-    """The reduced dimensions from the largest step in x to the smallest."""
-    first = call.x.rank - call.reduced
-    return tuple(sorted(range(call.reduced), key=lambda d: (-abs(call.x.strides[first + d]), d)))
-
-
-def _pack_weights(call: Contract, order: tuple[int, ...], width: int, name: str) -> tuple[View, list[Call]]:
-    """The view of weights packed in panels of ``width`` outputs, and the calls that fill it."""
+def _ordered_weights(call: Contract) -> tuple[View, int]:
+    """The weights as they are packed, repeated groups once, the reduced dimensions as in x; and how many of the last of
+    these are summed in groups, as one run."""
     w = _shared_groups(call.w, call.groups)
-    w = w.transpose((*range(call.groups), *(call.groups + d for d in order), w.rank - 1))
-    lead, outputs = w.shape[:-1], w.shape[-1]
-    whole, rest = divmod(outputs, width)
-    panels = whole + (rest > 0)
-    shape = (*lead[: call.groups], panels, *lead[call.groups :], width)
+    w = w.transpose((*range(call.groups), *(call.groups + d for d in reduced_order(call)), w.rank - 1))
+    return w, run_of(ordered_x(call), call.reduced)[1] if group_of(call.x.dtype) > 1 else 0
+
+
+def _pack_weights(call: Contract, w: View, dims: int, width: int, names: Iterator[str]) -> tuple[View, list[Call]]:
+    """The view of weights packed in panels of ``width`` outputs, and the calls that fill it."""
+    calls: list[Call] = []
+    name, group = next(names), group_of(call.x.dtype)
+    tail: tuple[int, ...] = ()
+    if group > 1:
+        w, calls = grouped(w, dims, group, names)
+        tail = (group,)
+    axis, lane = call.groups, w.rank - 1 - len(tail)
+    whole, rest = divmod(w.shape[lane], width)
+    shape = (*w.shape[:axis], whole + (rest > 0), *w.shape[axis:lane], width, *tail)
     out = View(Buffer(name, w.dtype, math.prod(shape), Role.TEMP), 0, shape, dense_strides(shape))
     copy = (arg(0, w.dtype),)
-    calls: list[Call] = []
-    axis = call.groups
     if rest:
         last = out.slice(axis, whole, 1).squeeze(axis)
-        filled = last.slice(last.rank - 1, 0, rest)
-        unused = last.slice(last.rank - 1, rest, width - rest)
-        calls.append(Map((const(0, w.dtype),), (), (unused,)))
-        calls.append(Map(copy, (w.slice(w.rank - 1, whole * width, rest),), (filled,)))
+        calls.append(Map((const(0, w.dtype),), (), (last.slice(lane, rest, width - rest),)))
+        calls.append(Map(copy, (w.slice(lane, whole * width, rest),), (last.slice(lane, 0, rest),)))
     if whole:
-        source = w.slice(w.rank - 1, 0, whole * width).split_dim(w.rank - 1, (whole, width))
-        source = source.transpose((*range(axis), source.rank - 2, *range(axis, source.rank - 2), source.rank - 1))
+        source = w.slice(lane, 0, whole * width).split_dim(lane, (whole, width))
+        source = source.transpose((*range(axis), lane, *range(axis, lane), *range(lane + 1, source.rank)))
         calls.append(Map(copy, (source,), (out.slice(axis, 0, whole),)))
     calls = [replace(c, origin=call.origin) for c in calls]
-    full = (*call.w.shape[: call.groups], *shape[call.groups :])
+    full = (*call.w.shape[:axis], *shape[axis:])
     strides = tuple(0 if n == 1 else s for n, s in zip(shape, out.strides, strict=True))
     return replace(out, shape=full, strides=strides), calls
 
@@ -217,8 +237,5 @@ def _shared_groups(w: View, groups: int) -> View:
 
 
 def reduced_loops(call: Panels) -> Nest:
-    """The loops over the reduced dimensions of x, in the order of the packed weights, merged."""
-    count = call.contract.reduced
-    first = call.x.rank - count
-    loops = tuple(Loop(n, (s,)) for n, s in zip(call.x.shape[first:], call.x.strides[first:], strict=True))
-    return collapsed(loops) if volume(loops) > 1 else ()
+    """The loops over the steps of the reduction, in the order of the packed weights, merged; operand is x."""
+    return step_loops(call.x, call.contract.reduced)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from nnefc.codegen.choice import Choice, operands_of
+from nnefc.codegen.groups import group_of
 from nnefc.codegen.kernels.contract import ContractKernel
 from nnefc.codegen.kernels.pixels import PixelsKernel
 from nnefc.codegen.nest import Loop, collapsed, flattened, nest, places, unit_loop, volume, without
@@ -30,15 +31,18 @@ def tiles_per_unit(tiles: int, outer: int, work: int) -> int:
     return min({math.ceil(tiles / parts) for parts in range(1, min(tiles, 64) + 1)}, key=lambda n: (cost(n), -n))
 
 
-def prefetching(panel: int, units: int, tiles: int, tile: TileShape, denser: int = 1) -> tuple[int, ...]:
+def prefetching(
+    panel: int, units: int, tiles: int, tile: TileShape, denser: int = 1, group: int = 1
+) -> tuple[int, ...]:
     """Elements of a panel, units of one panel, and what a unit of ``tiles`` tiles, a tile, and a step of the reduction
     prefetch: equal shares of the next panel, but no more per step than a vector's bytes, which hold ``denser`` times as
-    many elements as the vector has lanes. Where a panel is used but once, none:
-    it streams by itself."""
+    many elements as the vector has lanes. An output has ``group`` elements in a step. Where a panel is used but once,
+    none: it streams by itself."""
     if units * tiles == 1:
         return 0, 1, 0, 0, 0
     share = math.ceil(panel / (units * tiles))
-    return panel, units, tiles * share, share, min(math.ceil(tile.width / (units * tiles)), tile.lanes * denser)
+    step = min(math.ceil(tile.width * group / (units * tiles)), tile.lanes * denser)
+    return panel, units, tiles * share, share, step
 
 
 def select_pixels(call: Panels) -> Choice:
@@ -92,6 +96,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
     outer += [Loop(p.extent, (*p.strides, 0, 0)) for p in without(pixels, k)]
     reduced = reduced_loops(call) or (Loop(1, (0,)),)
     inner, above = reduced[-1], reduced[:-1]
+    group = group_of(call.x.dtype)
     tiles = math.ceil(row.extent / tile.rows)
     block = tile.rows * tiles_per_unit(
         tiles, volume(tuple(outer)), tile.rows * math.ceil(tile.width / tile.lanes) * volume(reduced)
@@ -99,13 +104,13 @@ def select_contract(call: Panels, target: Target) -> Choice:
     if tiles > 1:
         outer.append(Loop(math.ceil(row.extent / block), (0,) * (count + 1) + (block,)))
     units = volume(without(pixels, k)) * math.ceil(row.extent / block)
-    denser = call.x.dtype.size // call.w.dtype.size
+    denser = plain.sum_type.size // call.w.dtype.size
     operands = operands_of(views, lane, row)
     spec = ContractKernel(
         plain.post if plain.post is not None else arg(0, plain.sum_type),
         operands,
         len(outer),
-        inner.strides[0] == 1,
+        inner.strides[0] == group,
         tile.rows,
         tile.cols,
         tile.lanes,
@@ -120,7 +125,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         inner.extent,
         inner.strides[0],
         block,
-        *prefetching(volume(reduced) * tile.width, units, block // tile.rows, tile, denser),
+        *prefetching(volume(reduced) * tile.width * group, units, block // tile.rows, tile, denser, group),
         *row.strides,
         *lane.strides,
         *flattened(tuple(outer)),

@@ -180,6 +180,12 @@ class Target:
         return {"avx512f", "avx512vl"} <= self.isa
 
     @property
+    def indefinite(self) -> int:
+        """Bytes of the widest vectors that x86's ``cvtps2dq`` takes, which gives the least i32 for what no i32 holds; 0
+        on others."""
+        return self.vector_bytes if self.arch == "x86_64" else 0
+
+    @property
     def vnni(self) -> bool:
         """Whether x86's ``vpdpbusd`` (sums of four u8 * s8 products) exists at the full ``vector_bytes`` and below."""
         isa = self.isa
@@ -194,6 +200,17 @@ class Target:
     def dotprod(self) -> bool:
         """Whether AArch64's ``sdot`` and ``udot`` (sums of four 8-bit products) exist."""
         return "dotprod" in self.isa
+
+    @property
+    def i8mm(self) -> bool:
+        """Whether AArch64's ``usdot`` (sums of four u8 * s8 products) exists."""
+        return "i8mm" in self.isa
+
+    @property
+    def madd(self) -> bool:
+        """Whether x86's ``pmaddwd`` (sums of two s16 * s16 products) exists at the full ``vector_bytes`` and below."""
+        wide = {16: "", 32: "avx2", 64: "avx512bw"}[self.vector_bytes]
+        return self.arch == "x86_64" and (not wide or wide in self.isa)
 
     def _instruction(self, name: str) -> bool:
         return name not in llvm.library_calls(self.triple, self.cpu, ",".join(self.features))

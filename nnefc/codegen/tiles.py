@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from nnefc.codegen.target import Target
+from nnefc.ir.types import DType
 
 MOST_COLS = 8
 """Vectors across a register tile, at most."""
@@ -21,6 +22,29 @@ LATENCY = 4.0
 """Cycles from a multiply-add to one that adds to its result."""
 CACHES = ((16 << 10, math.inf), (512 << 10, 24.0), (1 << 62, 8.0))
 """Bytes of weights that stay in each level of the caches, beside others, and bytes that come from there in a cycle."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of a reduction takes for each vector of sums: instructions of the multiplying units; and registers
+    for each column of weights, for each row, and beside."""
+
+    products: float = 1.0
+    column: int = 1
+    row: int = 1
+    beside: int = 1
+
+
+MULTIPLY_ADD = Step()
+
+
+def step_of(dtype: DType, target: Target) -> Step:
+    """For elements of ``x`` of this type: see :func:`nnefc.codegen.dots.dot` for those of integers."""
+    if dtype is not DType.U8 or target.vnni or target.i8mm:
+        return MULTIPLY_ADD
+    if target.madd:
+        return Step(2.0, 2, 2, 2)
+    return Step(2.0, 2) if target.dotprod else Step(4.0, 4, 4)
 
 
 @dataclass(frozen=True)
@@ -102,11 +126,11 @@ def _single(outputs: int, lanes: int, target: Target) -> list[Cut]:
     return [(p,) for p in found]
 
 
-def cut_time(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> float:
+def cut_time(cut: Cut, rows: int, steps: int, lanes: int, target: Target, step: Step = MULTIPLY_ADD) -> float:
     """The estimated cycles of a contraction so cut; infinity if no tile fits the registers.
 
     Every part but the first is one more launch."""
-    times = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target)[0] * p.panels for p in cut)
+    times = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target, step)[0] * p.panels for p in cut)
     return sum(times) * (1 + SPLIT_GAIN * (len(cut) - 1))
 
 
@@ -117,7 +141,7 @@ def _vectors(p: Panelling, lanes: int) -> float:
 
 
 @functools.cache
-def _best_height(rows: int, count: int, vectors: float, steps: int, target: Target) -> tuple[float, int]:
+def _best_height(rows: int, count: int, vectors: float, steps: int, target: Target, kind: Step) -> tuple[float, int]:
     """The least time for all rows, and the height of the tiles that takes it: 0 if none fits the registers, which hold
     the accumulators, one row of weights and a broadcast pixel.
 
@@ -129,28 +153,39 @@ def _best_height(rows: int, count: int, vectors: float, steps: int, target: Targ
     rate = 1 if target.vector_bytes == 64 else 2
     size = vectors * target.vector_bytes
     again = next(speed for limit, speed in CACHES if steps * size <= limit)
-    most = min((target.vector_registers - 2 - count) // count, MOST_ROWS, rows)
+    most = min((target.vector_registers - kind.row - kind.beside - kind.column * count) // count, MOST_ROWS, rows)
     best = (math.inf, 0)
     for height in {math.ceil(rows / math.ceil(rows / h)) for h in range(1, most + 1)}:
         bandwidth = again if height < rows else CACHES[-1][1]
-        step = max(height * vectors / rate, height / 2 + count / rate, LATENCY, size / bandwidth)
+        products = height * vectors * kind.products / rate
+        step = max(products, height / 2 + count / rate, LATENCY, size / bandwidth)
         step += (vectors + height / 4) / 16
         time = (steps * step + height * (4 + count)) * math.ceil(rows / height)
         best = min(best, (time, -height))
     return best[0], -best[1]
 
 
-def ranked_cuts(rows: int, outputs: int, steps: int, lanes: int, target: Target, exact: bool = False) -> list[Cut]:
+def ranked_cuts(
+    rows: int,
+    outputs: int,
+    steps: int,
+    lanes: int,
+    target: Target,
+    exact: bool = False,
+    step: Step = MULTIPLY_ADD,
+) -> list[Cut]:
     """Ways to cut ``outputs`` for ``rows`` neighbouring pixels and ``steps`` products in each sum whose tiles fit the
     registers, those of least time first; of equals the widest."""
-    timed = [(cut_time(cut, rows, steps, lanes, target), cut) for cut in cuts(outputs, lanes, target, exact)]
+    timed = [(cut_time(cut, rows, steps, lanes, target, step), cut) for cut in cuts(outputs, lanes, target, exact)]
     fitting = [pair for pair in timed if pair[0] < math.inf]
     return [cut for _, cut in sorted(fitting, key=lambda pair: (pair[0], -pair[1][0].columns))]
 
 
-def tile_shapes(cut: Cut, rows: int, steps: int, lanes: int, target: Target) -> tuple[TileShape, ...]:
+def tile_shapes(
+    cut: Cut, rows: int, steps: int, lanes: int, target: Target, step: Step = MULTIPLY_ADD
+) -> tuple[TileShape, ...]:
     """The register tile for each part of a cut."""
-    heights = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target)[1] for p in cut)
+    heights = (_best_height(rows, p.columns, _vectors(p, lanes), steps, target, step)[1] for p in cut)
     return tuple(TileShape(h, p.cols, p.lanes, p.last) for h, p in zip(heights, cut, strict=True))
 
 

@@ -1,4 +1,5 @@
-"""Drawn calls on 8-bit codes: quantization, requantization, residual sums, tables, depthwise convolution, pooling."""
+"""Drawn calls on 8-bit codes: quantization, requantization, residual sums, tables, products,
+depthwise convolution, pooling."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 from drawn_calls import Drawer, Memory
 
 from nnefc.ir.expr import Expr, arg, call, cast, const, table
-from nnefc.ir.program import Call, Map, Reduce
+from nnefc.ir.program import Call, Contract, Map, Reduce
 from nnefc.ir.types import DType
 from nnefc.ir.view import View, dense_strides
 from nnefc.ir.window import Slide, Window
@@ -98,6 +99,49 @@ class CodeDrawer(Drawer):
         extras = tuple(self.view(kept, t, repeat=True) for t in types)
         return Reduce("sum", centred, post, (x,), extras, self.view(kept, U), len(reduced))
 
+    def product(self) -> Call:
+        """A product of matrices or a convolution, in planes or with channels last."""
+        g = tuple(int(n) for n in self.rng.choice((1, 2), int(self.rng.integers(0, 2))))
+        outputs = int(self.rng.choice((1, 3, 8, 16, 17, 31, 48, 65, 100)))
+        if self.rng.random() < 0.4:
+            p, r = self.shape(int(self.rng.integers(0, 3)), 200), self.shape(int(self.rng.integers(1, 4)), 200)
+            x = self.view(g + p + r, U, repeat=True)
+        else:
+            channels, high, wide = (int(self.pick(*n)) for n in ((1, 3, 4, 5, 8, 19), (1, 3, 7), (1, 2, 3, 7)))
+            rows, pixels, step = int(self.pick(1, 3)), int(self.pick(1, 7, 8, 16, 30)), int(self.pick(1, 2))
+            shape = (*g, channels, step * (rows - 1) + high, step * (pixels - 1) + wide)
+            order = tuple(range(len(g)))
+            order += (len(g), len(g) + 1, len(g) + 2) if self.rng.random() < 0.3 else (len(g) + 1, len(g) + 2, len(g))
+            x = self.dense(shape, U, order).window((len(g) + 1, len(g) + 2), (high, wide), (step, step), (1, 1))
+            x = x.transpose((*range(len(g)), len(g) + 1, len(g) + 2, len(g), len(g) + 3, len(g) + 4))
+            p, r = x.shape[len(g) : len(g) + 2], x.shape[len(g) + 2 :]
+        w = self.view((*g, *r, outputs), DType.I8, repeat=True)
+        post, extras = self.stored((*g, *p, outputs), int(np.prod(r)))
+        out = self.view((*g, *p, outputs), S if post is None else post.dtype)
+        return Contract(x, w, post, extras, out, len(g), len(r))
+
+    def stored(self, shape: tuple[int, ...], products: int) -> tuple[Expr | None, tuple[View, ...]]:
+        """What is done with sums of so many products: nothing, or scaled, a residual added, and rounded to codes, in
+        the form of ``passes.requantize`` or another, or kept as F32; and the operands."""
+        kind = str(self.pick("plain", "even", "up", "float", "other"))
+        if kind == "plain":
+            return None, ()
+        if kind == "other":
+            post, types = self.sums(1)
+            return post, tuple(self.view(shape, t, repeat=True) for t in types)
+        extras = tuple(self.view(shape, t, repeat=True) for t in (S, F, U))
+        self.memory[extras[1].buffer.name][:] = self.rng.uniform(0, 1, extras[1].buffer.size) / (100 * products**0.5)
+        value = call("mul", cast(call("add", arg(0, S), arg(1, S)), F), arg(2, F))
+        value = call("add", value, call("mul", cast(arg(3, U), F), const(0.37, F)))
+        low, high, zero = int(self.pick(0, 3)), int(self.pick(15, 255)), self.zero()
+        if kind == "even":
+            code = cast(call("round_even", call("min", value, const(high - zero, F))), S)
+            return cast(call("max", call("add", code, const(zero, S)), const(low, S)), U), extras
+        if kind == "up":
+            code = cast(call("min", call("add", value, const(zero + 0.5, F)), const(high, F)), S)
+            return cast(call("max", code, const(low, S)), U), extras
+        return value, extras
+
     def pixels(self) -> Call:
         """Depthwise convolution and pooling of an image whose channels lie together, or anyhow."""
         channels = int(self.pick(5, 16, 17, 24, 32, 40, 64, 72, 100, 130))
@@ -144,7 +188,7 @@ def clamped(x: Expr, low: int, high: int) -> Expr:
     return call("min", call("max", x, const(low, x.dtype)), const(high, x.dtype))
 
 
-FAMILIES = ("map", "image", "reduce", "pixels")
+FAMILIES = ("map", "image", "reduce", "product", "pixels")
 
 
 def draw(family: str, seed: int) -> tuple[Call, Memory]:

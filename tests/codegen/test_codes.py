@@ -18,7 +18,7 @@ TARGETS = {"host": HOST, "avx2": AVX2, "sse": SSE}
 
 def assert_equal(call: Call, memory: dict[str, np.ndarray], wanted: dict[str, np.ndarray], seed: int) -> None:
     for name, array in wanted.items():
-        np.testing.assert_array_equal(memory[name], array, err_msg=f"{name} of {call}, seed {seed}")
+        np.testing.assert_array_equal(memory[name][: array.size], array, err_msg=f"{name} of {call}, seed {seed}")
 
 
 @pytest.mark.parametrize("target", [HOST, AVX2, ARM], ids=["host", "avx2", "arm"])

@@ -50,13 +50,14 @@ class Pointer:
 
 
 def choices(call: Call, memory: Memory, target: Target) -> list[Choice]:
-    """The kernels of a call, packing of weights included; memory for what they write is added."""
+    """The kernels of a call, packing of weights included; memory for what they write, and for what they read beyond an
+    operand, is added."""
     program = pack(Program("drawn", (), (), (), (), (call,), {}, {}), target)
     for c in program.calls:
         for v in c.reads() + c.writes():
-            if v.buffer.name not in memory:
-                fill = np.nan if v.dtype.kind == "f" else 99
-                memory[v.buffer.name] = np.full(v.buffer.size, fill, v.dtype.numpy)
+            name, known = v.buffer.name, memory.get(v.buffer.name, np.empty(0, v.dtype.numpy))
+            fill = np.nan if v.dtype.kind == "f" else 99
+            memory[name] = np.append(known, np.full(v.buffer.size - known.size, fill, v.dtype.numpy))
     return [select(c, target) for c in program.calls]
 
 
@@ -71,7 +72,7 @@ def check(call: Call, memory: Memory, wanted: Memory) -> None:
     """Every buffer that the call knows holds what it should: what lies between the elements is untouched too."""
     scratch = {call.order.buffer.name} if isinstance(call, Suppress) else set()
     for name, b in wanted.items():
-        a = memory[name]
+        a = memory[name][: b.size]
         if name in scratch:
             continue
         if a.dtype in TOLERANCE:

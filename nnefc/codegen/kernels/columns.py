@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from nnefc.codegen.spec import Operand
+from nnefc.ir.program import SUM_TYPES
 
 
 class Columns(Protocol):
@@ -24,10 +25,11 @@ class Columns(Protocol):
 
 
 def tiles(spec: Columns) -> tuple[Any, ...]:
-    """The tiles that sums are kept in: whole vectors and, if there is one, the last; of the first operand's type."""
+    """The tiles that sums are kept in: whole vectors and, if there is one, the last; of the type in which
+    products of the first two operands are added up."""
     from nnefc.codegen.tile import Tile
 
-    dtype = spec.operands[0].dtype
+    dtype = SUM_TYPES[spec.operands[0].dtype, spec.operands[1].dtype]
     whole = Tile(dtype, spec.rows, spec.cols, spec.lanes)
     return (whole, Tile(dtype, spec.rows, 1, spec.last)) if spec.last else (whole,)
 

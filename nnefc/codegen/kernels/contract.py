@@ -1,6 +1,7 @@
 """Matrix products and convolutions: outer products accumulated in a register tile, with an expression at the store.
 
-The weights are packed in panels of the tile's outputs: (groups, panel, reduced..., cols * lanes + last).
+The weights are packed in panels of the tile's outputs: (groups, panel, reduced..., cols * lanes + last). Codes of 8
+bits are summed in groups of four neighbours: (groups, panel, steps..., cols * lanes + last, 4).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.groups import group_of
 from nnefc.codegen.kernels import columns
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
@@ -21,9 +23,9 @@ class ContractKernel(OperandKernel):
 
     A unit is one index of the ``outer`` loops, among them the panel and blocks of rows. In it, ``rows`` neighbours
     (pixels) make a tile, the last tile of all overlapping the one before. Rows must not be fewer than ``rows``, and a
-    block of them is a multiple of it. A tile has ``cols`` columns of ``lanes`` and, if not 0, one of ``last``. The step
-    of x in the innermost reduced dimension is ``unit`` or in the geometry, which has a table of x's places in the
-    others.
+    block of them is a multiple of it. A tile has ``cols`` columns of ``lanes`` and, if not 0, one of ``last``. In the
+    innermost loop of the reduction x moves on to what follows if ``unit``, else by a step in the geometry, which has a
+    table of x's places in the others.
 
     Every tile asks for a share of the next panel's weights: their number, and how many per step of the reduction.
 
@@ -89,10 +91,13 @@ def _product(spec: ContractKernel, target: Target) -> Any:
     """The sums of a tile: those of the whole columns and, if there is one, those of the last."""
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
+    from nnefc.codegen.dots import dot
 
-    tiles, width = columns.tiles(spec), spec.cols * spec.lanes + spec.last
     x_type, w_type = (o.dtype for o in spec.operands[:2])
-    zero, outer, fetch, geometry = i.zero_tiles(tiles), i.outer(tiles, target, x_type, w_type), i.prefetch, i.geometry
+    group = group_of(x_type)
+    tiles, width = columns.tiles(spec), (spec.cols * spec.lanes + spec.last) * group
+    outer = i.outer(tiles, target, x_type, w_type) if group == 1 else dot(tiles, target)
+    zero, fetch, geometry = i.zero_tiles(tiles), i.prefetch, i.geometry
     unit_step = spec.unit
     row_at, _, _, reduced_at = _layout(spec)
 
@@ -105,7 +110,7 @@ def _product(spec: ContractKernel, target: Target) -> Any:
             x = offsets[0] + geometry(g, reduced_at + a)
             for _ in range(inner):
                 sums = outer(sums, p[0], x, row_step, p[1], w)
-                x += 1 if unit_step else geometry(g, 4)
+                x += group if unit_step else geometry(g, 4)
                 w += width
                 fetch(p[1], ahead)
                 ahead += more

@@ -1,0 +1,175 @@
+"""The instruction that sums products of 8-bit codes in groups of four, by what each target has for it.
+
+See ``instructions`` for what an instruction is and for the names of operands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+
+from nnefc.codegen.device import Instruction
+from nnefc.codegen.instructions import operation
+from nnefc.codegen.target import Target
+from nnefc.codegen.tile import I32, Tile, Vectors, index
+from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
+
+GROUP = 4
+"""Bytes that make one 32-bit element of a register."""
+
+Part = tuple[ir.Value, ...]
+"""Four codes of each lane, prepared for a way of summing their products."""
+
+
+def dot(tiles: tuple[Tile, ...], target: Target) -> Instruction:
+    """dot(accs, x, xo, rs, w, wo): acc[r, c, l] += sum over j < 4 of x[xo + r * rs + j] * w[wo + 4 * o + j] for each of
+    a tuple of I32 accumulators of as many rows, x being U8 and w I8; o counts their outputs, those of the first first.
+    Sums are modulo 2**32, the same on every path."""
+    rows = tiles[0].rows
+    starts = [sum(t.cols * t.lanes for t in tiles[:k]) for k in range(len(tiles))]
+    columns = [(k, c, starts[k] + c * t.lanes) for k, t in enumerate(tiles) for c in range(t.cols)]
+
+    def meaning(
+        accs: tuple[np.ndarray, ...], x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int
+    ) -> tuple[np.ndarray, ...]:
+        left = x[xo + np.arange(rows)[:, None] * rs + np.arange(GROUP)].astype(np.int32)
+        found = []
+        for acc, t, start in zip(accs, tiles, starts, strict=True):
+            first = wo + GROUP * start
+            right = w[first : first + GROUP * t.cols * t.lanes].reshape(t.cols, t.lanes, GROUP).astype(np.int32)
+            found.append(acc + np.einsum("rj,clj->rcl", left, right))
+        return tuple(found)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        accs, x, xo, rs, w, wo = args
+        x, w = b.gep(x, [xo], inbounds=True), b.gep(w, [wo], inbounds=True)
+        held = [b.extract_value(accs, k) for k in range(len(tiles))]
+        ways = [_way(target, t.lanes) for t in tiles]
+        right = []
+        for k, _, at in columns:
+            address = b.gep(w, [index(GROUP * at)], inbounds=True)
+            codes = b.load(b.bitcast(address, ir.VectorType(I32, tiles[k].lanes).as_pointer()), align=1)
+            right.append(ways[k].weights(b, codes))
+        for r in range(rows):
+            address = b.gep(x, [b.mul(rs, index(r))], inbounds=True)
+            four = b.load(b.bitcast(address, I32.as_pointer()), align=1)
+            left = [w.codes(b, Vectors(b, target, t.lanes).splat(four)) for w, t in zip(ways, tiles, strict=True)]
+            for (k, c, _), weights in zip(columns, right, strict=True):
+                n = r * tiles[k].cols + c
+                held[k] = b.insert_value(held[k], ways[k].add(b, b.extract_value(held[k], n), left[k], weights), n)
+        for k, value in enumerate(held):
+            accs = b.insert_value(accs, value, k)
+        return accs
+
+    return operation("dot", meaning, lambda accs, x, xo, rs, w, wo: types.Tuple(tiles), emit)
+
+
+class _Way:
+    """How vectors of ``lanes`` groups are multiplied: what is made of codes and of weights, and what adds them up."""
+
+    def __init__(self, lanes: int):
+        self.lanes = lanes
+
+    def codes(self, b: ir.IRBuilder, x: ir.Value) -> Part:
+        """Of unsigned codes, as i32 lanes."""
+        return (x,)
+
+    def weights(self, b: ir.IRBuilder, w: ir.Value) -> Part:
+        """Of signed weights, as i32 lanes."""
+        return (w,)
+
+    def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
+        """``acc`` and the sums of products."""
+        raise NotImplementedError
+
+
+def _as(b: ir.IRBuilder, v: ir.Value, bits: int) -> ir.Value:
+    """A vector as one of elements of ``bits``."""
+    return b.bitcast(v, ir.VectorType(ir.IntType(bits), v.type.count * v.type.element.width // bits))
+
+
+class _Vnni(_Way):
+    """x86's vpdpbusd: four u8 * s8 products and the sum before, in 32 bits."""
+
+    def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"
+        return intrinsic(b, name, acc.type, [acc, _as(b, x[0], 8), _as(b, w[0], 8)])
+
+
+class _Madd(_Way):
+    """x86's pmaddwd on the even and on the odd bytes, widened to 16 bits: products of pairs fit 32 bits."""
+
+    _NAMES = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
+
+    def codes(self, b: ir.IRBuilder, x: ir.Value) -> Part:
+        halves = _as(b, x, 16)
+        low = int_splat(16, 2 * self.lanes, 255)
+        return b.and_(halves, low), b.lshr(halves, int_splat(16, 2 * self.lanes, 8))
+
+    def weights(self, b: ir.IRBuilder, w: ir.Value) -> Part:
+        halves, eight = _as(b, w, 16), int_splat(16, 2 * self.lanes, 8)
+        return b.ashr(b.shl(halves, eight), eight), b.ashr(halves, eight)
+
+    def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
+        name = self._NAMES[self.lanes]
+        even, odd = (intrinsic(b, name, acc.type, [u, v]) for u, v in zip(x, w, strict=True))
+        return b.add(acc, b.add(even, odd))
+
+
+class _Usdot(_Way):
+    """AArch64's usdot."""
+
+    def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
+        return intrinsic(b, "llvm.aarch64.neon.usdot.v4i32.v16i8", acc.type, [acc, _as(b, x[0], 8), _as(b, w[0], 8)])
+
+
+class _Sdot(_Way):
+    """AArch64's sdot of codes less 128, and 128 times the sums of the weights."""
+
+    def codes(self, b: ir.IRBuilder, x: ir.Value) -> Part:
+        return (b.xor(_as(b, x, 8), int_splat(8, GROUP * self.lanes, 128)),)
+
+    def weights(self, b: ir.IRBuilder, w: ir.Value) -> Part:
+        zero, less = int_splat(32, self.lanes, 0), int_splat(8, GROUP * self.lanes, -128)
+        return _as(b, w, 8), self._sum(b, zero, less, _as(b, w, 8))
+
+    def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
+        return b.sub(self._sum(b, acc, x[0], w[0]), w[1])
+
+    def _sum(self, b: ir.IRBuilder, acc: ir.Value, x: ir.Value, w: ir.Value) -> ir.Value:
+        return intrinsic(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", ir.VectorType(I32, 4), [acc, x, w])
+
+
+class _Wide(_Way):
+    """Any target's products of 32 bits, one byte of each group after the other."""
+
+    def codes(self, b: ir.IRBuilder, x: ir.Value) -> Part:
+        low = int_splat(32, self.lanes, 255)
+        return tuple(b.and_(b.lshr(x, int_splat(32, self.lanes, 8 * j)), low) for j in range(GROUP))
+
+    def weights(self, b: ir.IRBuilder, w: ir.Value) -> Part:
+        top = int_splat(32, self.lanes, 24)
+        return tuple(b.ashr(b.shl(w, int_splat(32, self.lanes, 24 - 8 * j)), top) for j in range(GROUP))
+
+    def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
+        for u, v in zip(x, w, strict=True):
+            acc = b.add(acc, b.mul(u, v))
+        return acc
+
+
+def _way(target: Target, lanes: int) -> _Way:
+    """The fastest that the target has for vectors of so many lanes."""
+    whole: Callable[[int], _Way] = _Wide
+    if target.vnni:
+        whole = _Vnni
+    elif target.madd:
+        whole = _Madd
+    elif target.i8mm:
+        whole = _Usdot
+    elif target.dotprod:
+        whole = _Sdot
+    return (whole if 16 <= 4 * lanes <= target.vector_bytes else _Wide)(lanes)

@@ -1,0 +1,116 @@
+"""Reductions whose instructions sum several neighbours at once: which neighbours, and weights in such groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from nnefc.codegen.nest import Loop, Nest, collapsed, volume
+from nnefc.ir.expr import arg, const
+from nnefc.ir.program import Call, Contract, Map
+from nnefc.ir.types import DType
+from nnefc.ir.view import Buffer, Role, View, dense_strides
+
+
+def group_of(dtype: DType) -> int:
+    """How many neighbouring elements of an ``x`` of this type one instruction multiplies and adds up."""
+    return 4 if dtype is DType.U8 else 1
+
+
+def reduced_order(call: Contract) -> tuple[int, ...]:
+    """The reduced dimensions from the largest step in x to the smallest."""
+    first = call.x.rank - call.reduced
+    return tuple(sorted(range(call.reduced), key=lambda d: (-abs(call.x.strides[first + d]), d)))
+
+
+def ordered_x(call: Contract) -> View:
+    """x with its reduced dimensions in that order."""
+    first = call.x.rank - call.reduced
+    return call.x.transpose((*range(first), *(first + d for d in reduced_order(call))))
+
+
+def run_of(x: View, reduced: int) -> tuple[int, int]:
+    """How many elements of the ``reduced`` last dimensions of ``x`` lie one after the other, and how many of the last
+    dimensions these are."""
+    run = dims = 0
+    extent = 1
+    for n, s in zip(reversed(x.shape[x.rank - reduced :]), reversed(x.strides[x.rank - reduced :]), strict=True):
+        if n > 1 and s != extent:
+            break
+        extent, dims = extent * n, dims + 1
+        run = extent
+    return max(run, 1), dims
+
+
+def step_loops(x: View, reduced: int) -> Nest:
+    """The loops over the steps of a reduction over the last dimensions of ``x``, in the order of the packed weights,
+    merged; none for a single step. A run that is no multiple of a group has a last step that reads beyond it."""
+    first, group = x.rank - reduced, group_of(x.dtype)
+    loops = tuple(Loop(n, (s,)) for n, s in zip(x.shape[first:], x.strides[first:], strict=True))
+    if group > 1:
+        run, dims = run_of(x, reduced)
+        loops = (*loops[: reduced - dims], Loop(math.ceil(run / group), (group,)))
+    return collapsed(loops) if volume(loops) > 1 else ()
+
+
+def steps(call: Contract) -> int:
+    """How many steps each sum of a contraction takes."""
+    return volume(step_loops(ordered_x(call), call.reduced))
+
+
+def grouped(w: View, dims: int, group: int, names: Iterator[str]) -> tuple[View, list[Call]]:
+    """Weights (..., run..., outputs), of whose dimensions ``dims`` are a run, as (..., steps, outputs, group): what
+    the last step has beyond the run is 0. Where a copy is needed, the calls that fill it are given, too."""
+    first = w.rank - 1 - dims
+    extents = w.shape[first:-1]
+    calls: list[Call] = []
+    if dims and extents[-1] % group == 0:
+        split = w.split_dim(w.rank - 2, (extents[-1] // group, group))
+    else:
+        run = math.prod(extents)
+        count = math.ceil(run / group)
+        shape = (*w.shape[:first], count * group, w.shape[-1])
+        copy = View(Buffer(next(names), w.dtype, math.prod(shape), Role.TEMP), 0, shape, dense_strides(shape))
+        if run < count * group:
+            calls.append(Map((const(0, w.dtype),), (), (copy.slice(first, run, count * group - run),)))
+        calls.append(Map((arg(0, w.dtype),), (w,), (copy.slice(first, 0, run).split_dim(first, extents),)))
+        split = copy.split_dim(first, (count, group))
+    rank = split.rank
+    return split.transpose((*range(rank - 2), rank - 1, rank - 2)), calls
+
+
+def beyond(x: View, reduced: int) -> int:
+    """How many elements after its buffer's end the steps of a reduction over ``x`` read (and multiply by 0)."""
+    group = group_of(x.dtype)
+    if group == 1 or not x.volume:
+        return 0
+    run, _ = run_of(x, reduced)
+    return max(0, x.span[1] + -run % group - x.buffer.size)
+
+
+def with_room(call: Contract, room: dict[str, int], names: Iterator[str]) -> tuple[Contract, list[Call]]:
+    """The contraction with an ``x`` whose steps stay inside its buffer. A scratch buffer is noted in ``room``, with the
+    elements that it has to have more; of any other a copy is read, and the calls that make it are given."""
+    more = beyond(ordered_x(call), call.reduced)
+    if not more:
+        return call, []
+    x = call.x
+    if x.buffer.role is Role.TEMP:
+        room[x.buffer.name] = max(room.get(x.buffer.name, 0), more)
+        return call, []
+    low, high = x.span
+    copy = Buffer(next(names), x.dtype, high - low + more, Role.TEMP)
+    source, made = View(x.buffer, low, (high - low,), (1,)), View(copy, 0, (high - low,), (1,))
+    moved = replace(call, x=View(copy, x.offset - low, x.shape, x.strides))
+    return moved, [Map((arg(0, x.dtype),), (source,), (made,), origin=call.origin)]
+
+
+def grown(call: Call, room: dict[str, int]) -> Call:
+    """The call with the buffers that :func:`with_room` noted enlarged."""
+
+    def view(v: View) -> View:
+        more = room.get(v.buffer.name)
+        return v if more is None else replace(v, buffer=replace(v.buffer, size=v.buffer.size + more))
+
+    return call.with_views(view)
