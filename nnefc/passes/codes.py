@@ -57,7 +57,10 @@ class Decoding:
 
 
 def decoding_of(expr: Expr) -> Decoding | None:
-    """The expression as a decoding of one of its arguments, a code of 8 bits; None for any other."""
+    """The expression as a decoding of one of its arguments, a code of 8 bits; None for any other. A code that is only
+    converted stands for itself."""
+    if expr.op == "cast" and expr.dtype in _WIDE and _is_code(expr.args[0]):
+        return Decoding(int(expr.args[0].value or 0), const(1.0, expr.dtype), None)
     if expr.op != "mul" or expr.dtype not in _WIDE:
         return None
     steps, scale = expr.args
@@ -69,9 +72,13 @@ def decoding_of(expr: Expr) -> Decoding | None:
         leaf = zero.args[0] if zero.op == "cast" else zero
         if leaf.op not in ("const", "arg"):
             return None
-    if steps.op != "cast" or steps.args[0].op != "arg" or steps.args[0].dtype not in (DType.U8, DType.I8):
+    if steps.op != "cast" or not _is_code(steps.args[0]):
         return None
     return Decoding(int(steps.args[0].value or 0), scale, zero)
+
+
+def _is_code(expr: Expr) -> bool:
+    return expr.op == "arg" and expr.dtype in (DType.U8, DType.I8)
 
 
 @dataclass(frozen=True)
@@ -149,10 +156,17 @@ def _byte(expr: Expr) -> Expr | None:
 
 
 def tidied(expr: Expr) -> Expr:
-    """The expression without conversions to I8 and back, and with one difference where there are two."""
+    """The expression without conversions there and back and products by 1, and with one difference where there are two
+    in turn."""
     args = tuple(map(tidied, expr.args))
     if args != expr.args:
         expr = Expr(expr.op, args, expr.dtype, expr.value)
+    if expr.op == "mul" and expr.args[1].op == "const" and expr.args[1].number() == 1:
+        return expr.args[0]
+    if expr.op == "cast" and expr.args[0].op == "cast":
+        origin = _widened(expr.args[0])
+        if origin.dtype is expr.dtype:
+            return origin
     if expr.op == "cast" and expr.dtype is DType.I32 and expr.args[0].op == "cast" and expr.args[0].dtype is DType.I8:
         (inner,) = expr.args[0].args
         if inner.op == "sub" and inner.args[1] == const(SHIFT, DType.I32) and _byte(inner.args[0]) is not None:
@@ -163,3 +177,17 @@ def tidied(expr: Expr) -> Expr:
             total = int(a.number()) + int(b.number())
             return call("sub", x, const(total, DType.I32)) if total else x
     return expr
+
+
+def _widened(expr: Expr) -> Expr:
+    """What conversions to wider types have made an expression of."""
+    while expr.op == "cast" and _holds(expr.dtype, expr.args[0].dtype):
+        (expr,) = expr.args
+    return expr
+
+
+def _holds(wide: DType, narrow: DType) -> bool:
+    """Whether each number of one type is one of the other."""
+    if wide.kind == "f" and narrow.kind in "iu":
+        return narrow.bits <= {DType.F32: 24, DType.F64: 53}.get(wide, 8 if wide is DType.F16 else 0)
+    return wide.kind == "i" and narrow.kind in "iu" and narrow.bits + (narrow.kind == "u") <= wide.bits

@@ -152,7 +152,7 @@ class _Rewriting:
                 views[k], args[k] = self._codes(v), code.decoded(arg(k, DType.U8))
         if views == list(c.inputs):
             return c
-        return replace(c, exprs=tuple(e.substitute(args) for e in c.exprs), inputs=tuple(views))
+        return replace(c, exprs=tuple(tidied(e.substitute(args)) for e in c.exprs), inputs=tuple(views))
 
     # ---- sums
 
@@ -267,7 +267,8 @@ class _Rewriting:
 
 def _with_sum(post: Expr | None, real: Expr, extras: Sequence[View]) -> Expr:
     """``post`` with the sum replaced."""
-    return real if post is None else post.substitute([real, *(arg(k, v.dtype) for k, v in enumerate(extras, 1))])
+    args = [real, *(arg(k, v.dtype) for k, v in enumerate(extras, 1))]
+    return tidied(real if post is None else post.substitute(args))
 
 
 def _uniform(codes: np.ndarray, scales: np.ndarray, axes: tuple[int, ...]) -> np.ndarray | None:

@@ -1,7 +1,8 @@
 """Quantized operations: QuantizeLinear and its like (operators of ai.onnx).
 
-Integers are exact: products are computed in F64, which holds every sum of fewer than 2**21 products of two 16-bit
-numbers. Quotients and requantization are computed in F32, those of half precision too."""
+Products of codes are those of the numbers that they stand for, so that all of them run on integers alike, and what is
+stored as codes is quantized. Sums of integers are exact: they are products in F64, which holds every sum of fewer than
+2**21 products of two 16-bit numbers."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from nnefc.formats.onnx.importers.tables import check_table
 from nnefc.formats.onnx.registry import Imported, Node, importer
 from nnefc.formats.onnx.scope import Scope
 from nnefc.formats.onnx.tensors import DTYPES
+from nnefc.ir.graph import Literal
 from nnefc.ir.types import DType
 from nnefc.ops.primitive import require
 
@@ -120,13 +122,7 @@ def _dynamic(s: Scope, n: Node) -> Sequence[Imported]:
     return codes, scale, s.cast(zero, DType.U8)
 
 
-# ---- exact products of integers
-
-
-def _centred(s: Scope, x: Imported, zero: Imported | None) -> Imported:
-    """Codes less their zero point, as F64."""
-    wide = s.cast(x, DType.F64)
-    return wide if zero is None else s.op("sub", [wide, s.cast(zero, DType.F64)])
+# ---- products of codes
 
 
 def _rows(s: Scope, value: Imported | None, rank: int) -> Imported | None:
@@ -146,6 +142,35 @@ def _columns(s: Scope, value: Imported | None, rank: int) -> Imported | None:
     return s.reshape(value, ()) if math.prod(s.shape(value)) == 1 else s.lead(value, rank)
 
 
+def _per_channel(s: Scope, value: Imported | None) -> Imported | None:
+    """A parameter of a filter: one number, or one per output channel."""
+    if value is None or math.prod(s.shape(value)) != 1:
+        return value
+    return s.reshape(value, ())
+
+
+def decoded(s: Scope, x: Imported, scale: Imported | float, zero: Imported | None) -> Imported:
+    """The numbers that codes stand for. Weights stay the codes that they are."""
+    if isinstance(x, np.ndarray) and x.ndim > 1:
+        x = s.builder.stored(x)
+    factor = Literal(scale, DType.F64) if isinstance(scale, float) else scale
+    zeros = np.zeros((), s.dtype(x).numpy) if zero is None else s.cast(zero, s.dtype(x))
+    return s.op("dequantize_linear", [x, factor, zeros])  # type: ignore[no-any-return]
+
+
+def coded(s: Scope, y: Imported, scale: Imported, zero: Imported | None) -> Imported:
+    """The codes of numbers, of the type of their zero point."""
+    dtype = DType.U8 if zero is None else s.dtype(zero)
+    _limits(dtype)
+    zeros = np.zeros((), np.int64) if zero is None else zero
+    return s.op("quantize_linear", [y, scale, zeros], bits=dtype.bits, signed=dtype.kind == "i")  # type: ignore[no-any-return]
+
+
+def number(s: Scope, value: Imported | None) -> Imported | None:
+    """A parameter that is one number."""
+    return None if value is None else s.reshape(value, ())
+
+
 def _product(s: Scope, a: Imported, b: Imported) -> Imported:
     """The matrix product as ONNX defines it, by its own importer."""
     return s.call("MatMul", [a, b])[0]
@@ -154,8 +179,8 @@ def _product(s: Scope, a: Imported, b: Imported) -> Imported:
 @importer("MatMulInteger")
 def _mat_mul_integer(s: Scope, n: Node) -> Sequence[Imported]:
     a, b = n.need(0), n.need(1)
-    left = _centred(s, a, _rows(s, n.input(2), s.rank(a)))
-    right = _centred(s, b, _columns(s, n.input(3), s.rank(b)))
+    left = decoded(s, a, 1.0, _rows(s, n.input(2), s.rank(a)))
+    right = decoded(s, b, 1.0, _columns(s, n.input(3), s.rank(b)))
     return (s.cast(_product(s, left, right), DType.I32),)
 
 
@@ -163,50 +188,34 @@ def _mat_mul_integer(s: Scope, n: Node) -> Sequence[Imported]:
 def _qlinear_mat_mul(s: Scope, n: Node) -> Sequence[Imported]:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (n.need(i) for i in range(8))
     rank = max(s.rank(a), s.rank(b))
-    left = _centred(s, a, _rows(s, a_zero, s.rank(a)))
-    right = _centred(s, b, _columns(s, b_zero, s.rank(b)))
-    total = _product(s, left, right)
-    left_scale, right_scale = _rows(s, a_scale, rank), _columns(s, b_scale, rank)
-    assert left_scale is not None and right_scale is not None
-    return (_requantized(s, total, left_scale, right_scale, _rows(s, y_scale, rank), _rows(s, y_zero, rank), y_zero),)
-
-
-def _requantized(
-    s: Scope, total: Imported, a: Imported, b: Imported, y: Imported | None, zero: Imported | None, like: Imported
-) -> Imported:
-    """The exact sums times a * b / y, in F32, as codes of the type of ``like``."""
-    assert y is not None
-    a, b, y = (s.cast(v, DType.F32) for v in (a, b, y))
-    factor = s.op("div", [s.op("mul", [a, b]), y])
-    return _codes(s, s.op("mul", [s.cast(total, DType.F32), factor]), zero, s.dtype(like))
-
-
-def _per_channel(s: Scope, value: Imported | None, rank: int, axis: int) -> Imported | None:
-    """A parameter of a filter: one number, or one per output channel along ``axis``."""
-    if value is None or math.prod(s.shape(value)) == 1:
-        return None if value is None else s.reshape(value, ())
-    return s.reshape(value, (1,) * axis + (s.shape(value)[0],) + (1,) * (rank - 1 - axis))
+    left, right = _rows(s, a_scale, s.rank(a)), _columns(s, b_scale, s.rank(b))
+    assert left is not None and right is not None
+    x = decoded(s, a, left, _rows(s, a_zero, s.rank(a)))
+    w = decoded(s, b, right, _columns(s, b_zero, s.rank(b)))
+    scale = _rows(s, y_scale, rank)
+    assert scale is not None
+    return (coded(s, _product(s, x, w), scale, _rows(s, y_zero, rank)),)
 
 
 @importer("ConvInteger")
 def _conv_integer(s: Scope, n: Node) -> Sequence[Imported]:
     x, w = n.need(0), n.need(1)
-    left = _centred(s, x, _per_channel(s, n.input(2), s.rank(x), 0))
-    right = _centred(s, w, _per_channel(s, n.input(3), s.rank(w), 0))
+    left = decoded(s, x, 1.0, _per_channel(s, n.input(2)))
+    right = decoded(s, w, 1.0, _per_channel(s, n.input(3)))
     return (s.cast(convolved(s, n, left, right, 0.0), DType.I32),)
 
 
 @importer("QLinearConv")
 def _qlinear_conv(s: Scope, n: Node) -> Sequence[Imported]:
     x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero = (n.need(i) for i in range(8))
-    rank, bias = s.rank(x), n.input(8)
-    left = _centred(s, x, s.reshape(x_zero, ()))
-    right = _centred(s, w, _per_channel(s, w_zero, rank, 0))
+    bias, steps = n.input(8), _per_channel(s, w_scale)
+    assert steps is not None
+    image = decoded(s, x, s.reshape(x_scale, ()), s.reshape(x_zero, ()))
+    filters = decoded(s, w, steps, _per_channel(s, w_zero))
     offset: Imported | float = 0.0
     if bias is not None:
-        offset = s.cast(s.reshape(bias, (1, math.prod(s.shape(bias)))), DType.F64)
-    total = convolved(s, n, left, right, offset)
-    filter_scale = _per_channel(s, w_scale, rank, 1)
-    assert filter_scale is not None
-    parameters = [s.reshape(v, ()) for v in (x_scale, y_scale, y_zero)]
-    return (_requantized(s, total, parameters[0], filter_scale, parameters[1], parameters[2], y_zero),)
+        step = s.op("mul", [s.reshape(x_scale, ()), steps])
+        step = step if s.rank(step) == 0 else s.reshape(step, (1, s.shape(step)[0]))
+        offset = decoded(s, s.reshape(bias, (1, math.prod(s.shape(bias)))), step, None)
+    total = convolved(s, n, image, filters, offset)
+    return (coded(s, total, s.reshape(y_scale, ()), s.reshape(y_zero, ())),)
