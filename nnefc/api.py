@@ -264,6 +264,7 @@ def build(
         notes += dict.fromkeys(said)
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
     name = programs[0].name
+    executed = execution_of(programs[0]).record(execution) if any(map(is_quantized, graphs)) else None
     small = optimize == "size"
     ways = _tuned(programs, cpu, small, threads) if tune else RULES
     plans = plan_entries(programs, cpu, small=small, ways=ways)
@@ -272,9 +273,7 @@ def build(
         kernels = compile_kernels(tuple(specs), cpu, progress=report)
     entries = [(plan, *sides) for plan, sides in zip(plans, ports, strict=True)]
     artefact = assemble(name, entries, kernels, cpu)
-    if any(map(is_quantized, graphs)):
-        artefact = replace(artefact, execution=execution_of(programs[0]).record(execution))
-    return artefact
+    return artefact if executed is None else replace(artefact, execution=executed)
 
 
 def _tuned(programs: Sequence[Program], target: Target, small: bool, threads: int | None) -> Ways:
