@@ -1,11 +1,13 @@
 """Every network in every engine, in one run: a table (Markdown) and all figures (JSON).
 
     python -m bench [NAME ...] [--threads 1,2] [--engines nnefc,ort,openvino,tract] [--quick]
+    python -m bench --int8 [NAME ...] [--threads 1,2]
 
 Without names: the zoo, and the real models of the folder beside the project, if it is there. The zoo's graphs are part
 of ``bench/``; they are filled with weights at first use (1.3 GB in ``.cache/zoo``). Each engine runs in a process of
 its own, and they take turns; docs/performance.md says how. Leave the machine alone meanwhile: about 7 minutes, 3 with
-``--quick``.
+``--quick``. With ``--int8``: quantized networks, here and in the peers, whose tools quantize them at first use, which
+takes half an hour (``.cache/quantized``).
 """
 
 from __future__ import annotations
@@ -37,13 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for and write the report."""
     args = _parser().parse_args(argv)
     chosen = _chosen(args)
+    seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
+    if args.int8:
+        from bench.int8 import run
+
+        return run(args, [_network(args, *pair) for pair in chosen], seconds)
     peers = [e for e in args.engines if e != "nnefc"]
     try:
         require(peers)
     except (ValueError, NnefcError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 4 if isinstance(error, NnefcError) else 2
-    seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     peaks = [measure_peaks(n) for n in args.threads]
     record: dict[str, Any] = {
         "machine": machine(),
@@ -54,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "networks": [],
     }
     for name, group in chosen:
-        network = zoo_network(name) if group == "zoo" else _real(args, name)
+        network = _network(args, name, group)
         with tempfile.TemporaryDirectory(prefix="nnefc-bench-") as folder:
             found = measure(network, Path(folder), args.engines, args.threads, seconds, not args.quick)
         record["networks"].append(found)
@@ -78,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=_counts, default=[1, 2], metavar="N,...", help="default: 1,2")
     parser.add_argument("--engines", type=_words, default=["nnefc", *PEERS], metavar="E,...", help="default: all four")
     parser.add_argument("--seconds", type=float, help=f"for each engine, network and thread count (default: {SECONDS})")
+    parser.add_argument("--int8", action="store_true", help="quantized networks, and the peers' own quantized ones")
     parser.add_argument("--quick", action="store_true", help="few calls, and compiling is not timed")
     parser.add_argument("--shared", type=Path, default=shared_folder(), help="the folder of real models")
     parser.add_argument("--output", type=Path, default=ROOT / "build", help="where the report goes (default: build)")
@@ -106,8 +113,8 @@ def _chosen(args: argparse.Namespace) -> list[tuple[str, str]]:
     return [(name, group) for name, group in known if name in wanted or group in wanted]
 
 
-def _real(args: argparse.Namespace, name: str) -> Network:
-    return next(n for n in real_models(args.shared) if n.name == name)
+def _network(args: argparse.Namespace, name: str, group: str) -> Network:
+    return zoo_network(name) if group == "zoo" else next(n for n in real_models(args.shared) if n.name == name)
 
 
 def _line(name: str, run: dict[str, Any]) -> str:

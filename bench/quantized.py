@@ -76,7 +76,7 @@ def _keep(made: Path, path: Path) -> None:
             partial.rename(path.with_suffix(suffix))
 
 
-def _feeds(samples: Arrays) -> Iterator[dict[str, np.ndarray]]:
+def feeds(samples: Arrays) -> Iterator[dict[str, np.ndarray]]:
     """The inputs of each call."""
     for values in zip(*samples.values(), strict=True):
         yield dict(zip(samples, values, strict=True))
@@ -113,7 +113,7 @@ def _by_ort(model: Path, samples: Arrays, calibrator: str, output: Path) -> None
 
     class Reader(q.CalibrationDataReader):
         def __init__(self) -> None:
-            self.feeds = _feeds(samples)
+            self.feeds = feeds(samples)
 
         def get_next(self) -> Any:
             return next(self.feeds, None)
@@ -140,7 +140,7 @@ def _by_nncf(model: Path, samples: Arrays, output: Path) -> None:
 
     network = openvino.Core().read_model(model)
     attends = any(op.get_type_name() == "Softmax" and len(op.get_output_shape(0)) > 2 for op in network.get_ops())
-    data = nncf.Dataset(list(_feeds(samples)))
+    data = nncf.Dataset(list(feeds(samples)))
     kind = nncf.ModelType.TRANSFORMER if attends else None
     found = nncf.quantize(network, data, subset_size=len(next(iter(samples.values()))), model_type=kind)
     openvino.save_model(found, output, compress_to_fp16=False)
