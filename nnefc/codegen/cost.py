@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from nnefc.codegen.chain import Chain
 from nnefc.codegen.groups import group_of
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.target import Target
@@ -55,6 +56,8 @@ def flops(call: Call) -> int:
 
 def multiply_adds(call: Call) -> int:
     """The products that a call adds up: those of a contraction, and of a sum of products of two tensors."""
+    if isinstance(call, Chain):
+        return sum(map(multiply_adds, call.calls))
     if isinstance(call, (Panels, Winograd)):
         call = call.contract
     if isinstance(call, Contract):
@@ -139,6 +142,10 @@ def _transformed_products(call: Winograd, function: int = 1) -> int:
     return 2 * convolution.tiles(scheme.m) * scheme.n**2 * convolution.channels * convolution.outputs
 
 
+def _chain(call: Chain, function: int = 1) -> int:
+    return sum(_FLOPS[type(one)](one, function) for one in call.calls)
+
+
 def _nothing(call: Call, function: int = 1) -> int:
     return 0
 
@@ -155,6 +162,7 @@ _FLOPS: dict[type, Callable[..., int]] = {
     Contract: _products,
     Panels: _products,
     Winograd: _transformed_products,
+    Chain: _chain,
     Gather: _nothing,
     BoxReduce: _boxes,
     Scatter: _scatter,
@@ -196,6 +204,8 @@ def expected_seconds(call: Call, target: Target) -> float:
 
 
 def _cycles(call: Call, machine: Machine, target: Target) -> float:
+    if isinstance(call, Chain):
+        return sum(_cycles(one, machine, target) for one in call.calls)
     if isinstance(call, Winograd):
         convolution, tile = Convolution.of(call.contract, call.axes), call.blocking.tile
         return estimated_cycles(convolution, call.blocking.scheme.m, tile.lanes) / machine.vectors

@@ -4,12 +4,13 @@ A model has a plan for each set of input shapes; the call says which of these en
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from llvmlite import ir
 
 from nnefc.codegen.objectfile import emit_object
-from nnefc.codegen.spec import KernelSpec, Launch, LaunchPlan, Pointer, Space, Step, Tick
+from nnefc.codegen.spec import BlockedLaunch, KernelSpec, Launch, LaunchPlan, Pointer, Space, Stage, Step, Tick
 from nnefc.codegen.target import Target
 
 CALL_SIZE = 64
@@ -67,7 +68,7 @@ class _Module:
         function.linkage = "hidden"  # llvmlite prints no visibility of functions; the linkage stands in its place
         return function
 
-    def kernel(self, launch: Launch) -> ir.Function:
+    def kernel(self, launch: Launch | Stage) -> ir.Function:
         """The kernel of a launch."""
         symbol = self.symbols[launch.spec]
         if symbol not in self.kernels:
@@ -188,9 +189,47 @@ class _Group:
         return begin, b.add(begin, b.add(each, b.zext(extra, _I64)))
 
     def _call_kernel(self, launch: Launch, begin: ir.Value, end: ir.Value) -> None:
+        if isinstance(launch, BlockedLaunch):
+            self._call_blocks(launch, begin, end)
+            return
         operands = [self._operand(p) for p in launch.pointers]
         geometry = self.module.geometry(launch.geometry)
         self.builder.call(self.module.kernel(launch), [*operands, geometry, begin, end])
+
+    def _call_blocks(self, launch: BlockedLaunch, begin: ir.Value, end: ir.Value) -> None:
+        """Call the kernels of a blocked launch for the blocks of a range of units."""
+        b, items, units = self.builder, _I64(launch.items), _I64(launch.units)
+        first, last = (b.udiv(b.mul(unit, items), units) for unit in (begin, end))
+        before, body, after = b.block, *(self.function.append_basic_block(f"blocks.{n}") for n in ("one", "done"))
+        b.cbranch(b.icmp_unsigned("<", first, last), body, after)
+        b.position_at_end(body)
+        item = b.phi(_I64)
+        item.add_incoming(first, before)
+        places = self._places(launch, item)
+        for stage in launch.stages:
+            operands = []
+            for pointer, steps, part in zip(stage.pointers, stage.steps, stage.parts, strict=True):
+                shift = b.mul(begin, _I64(part))
+                for place, step in zip(places, steps, strict=True):
+                    shift = b.add(shift, b.mul(place, _I64(step)))
+                operands.append(b.gep(self._operand(pointer), [shift], source_etype=ir.IntType(8)))
+            geometry = self.module.geometry(stage.geometry)
+            b.call(self.module.kernel(stage), [*operands, geometry, _I64(0), _I64(stage.units)])
+        following = b.add(item, _I64(1))
+        item.add_incoming(following, b.block)
+        b.cbranch(b.icmp_unsigned("<", following, last), body, after)
+        b.position_at_end(after)
+
+    def _places(self, launch: BlockedLaunch, item: ir.Value) -> list[ir.Value]:
+        """The index of each loop, and the first row, of a block."""
+        b, blocks = self.builder, _I64(math.ceil(launch.rows / launch.block))
+        row, rest = b.mul(b.urem(item, blocks), _I64(launch.block)), b.udiv(item, blocks)
+        end = _I64(launch.rows - launch.block)
+        places = [b.select(b.icmp_unsigned("<", row, end), row, end)]
+        for extent in reversed(launch.extents):
+            places.append(b.urem(rest, _I64(extent)))
+            rest = b.udiv(rest, _I64(extent))
+        return places[::-1]
 
     def _operand(self, pointer: Pointer) -> ir.Value:
         if pointer.space is Space.FLAG:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from nnefc.codegen.cost import cost, expected_seconds
 from nnefc.codegen.kernels.winograd import WinogradKernel
 from nnefc.codegen.pack import Panels
-from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan
+from nnefc.codegen.spec import Barrier, BlockedLaunch, KernelSpec, Launch, LaunchPlan
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import Winograd
 from nnefc.ir.program import Call
@@ -40,7 +40,7 @@ def _launch_lines(launch: Launch, target: Target) -> Iterator[str]:
     yield f"{call_text(call)};" if call is not None else "call;"
     units = f"{launch.units} units" if launch.units != 1 else "1 unit"
     expected = f", {expected_text(call, target)}" if call is not None else ""
-    yield f"    by {instance_text(launch.spec)}, {units}{' on one thread' if launch.serial else ''}{expected}"
+    yield f"    by {launch_text(launch)}, {units}{' on one thread' if launch.serial else ''}{expected}"
 
 
 def title_of(names: Sequence[str]) -> str:
@@ -58,6 +58,13 @@ def call_text(call: Call) -> str:
         return format_call(call)
     except TypeError:
         return f"{next(views)} = {type(call).__name__.lower()}({next(views)})"
+
+
+def launch_text(launch: Launch) -> str:
+    """The kernel instance of a launch, or those that it calls for every block of rows."""
+    if not isinstance(launch, BlockedLaunch):
+        return instance_text(launch.spec)
+    return f"{', '.join(map(instance_text, launch.specs()))} by {launch.block} rows"
 
 
 def instance_text(spec: KernelSpec) -> str:

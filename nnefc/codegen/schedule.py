@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from nnefc.codegen.arena import place_temporaries
+from nnefc.codegen.chain import Chain, chained
 from nnefc.codegen.cost import expected_seconds
 from nnefc.codegen.made import Prepared
 from nnefc.codegen.pack import common_cuts, pack
 from nnefc.codegen.scale import scale_weights
 from nnefc.codegen.select import Choice, select
-from nnefc.codegen.spec import Barrier, KernelSpec, Launch, LaunchPlan, Pointer, Space, Step
+from nnefc.codegen.spec import Barrier, BlockedLaunch, KernelSpec, Launch, LaunchPlan, Pointer, Space, Stage, Step
 from nnefc.codegen.storage import Storage, share_constants
 from nnefc.codegen.target import Target
 from nnefc.codegen.ways import RULES, Ways
@@ -71,7 +72,7 @@ def _prepared(programs: list[Program], target: Target, small: bool, ways: Ways) 
     cuts = common_cuts(shared, target, small)
     while shared:
         packed = pack(use_winograd(shared.pop(0), target, sizes), target, cuts, small, ways)
-        yield Prepared.of(scale_weights(packed))
+        yield Prepared.of(chained(scale_weights(packed)))
 
 
 def schedule(program: Prepared, target: Target) -> LaunchPlan:
@@ -103,8 +104,8 @@ def _schedule(prepared: Prepared, target: Target, storage: Storage) -> LaunchPla
     total, seconds = 0, 0.0
     specs: set[KernelSpec] = set()
     for call in program.calls:
-        choice = select(call, target)
-        specs.add(choice.spec)
+        launch = _launch(call, target, placement)
+        specs.update(launch.specs())
         if len(specs) > MAX_KERNELS:
             message = f"the network needs more than {MAX_KERNELS} different kernels; so many are not supported"
             raise UnsupportedError(message).at(call.origin.location)
@@ -114,11 +115,42 @@ def _schedule(prepared: Prepared, target: Target, storage: Storage) -> LaunchPla
         if total > MAX_WORK:
             message = f"a call would read and write {total} elements or more; at most {MAX_WORK} are supported"
             raise UnsupportedError(message).at(call.origin.location)
-        pointers = _pointers(choice, placement)
         if hazards.meet(call, placement):
             steps.append(Barrier())
-        steps.append(Launch(choice.spec, pointers, choice.geometry, choice.units, expected < SERIAL_SECONDS, call))
+        steps.append(replace(launch, serial=expected < SERIAL_SECONDS))
     return LaunchPlan(tuple(steps), Weights((), 0), placement.arena, 0, 0, seconds >= PARALLEL_SECONDS)
+
+
+def _launch(call: Call, target: Target, placement: _Placement) -> Launch:
+    """The launch of a call, not serial."""
+    if isinstance(call, Chain):
+        return _blocked(call, target, placement)
+    choice = select(call, target)
+    return Launch(choice.spec, _pointers(choice, placement), choice.geometry, choice.units, call=call)
+
+
+def _blocked(call: Chain, target: Target, placement: _Placement) -> BlockedLaunch:
+    """The launch of a Chain: its kernels for the first block, and how far others are from it, which the blocks one
+    index, or one row, further tell."""
+    loops = [d for d, n in enumerate(call.kept[:-1]) if n > 1]
+    moves = [*loops, len(call.kept) - 1] if call.blocks > 1 else loops
+    origin = (0,) * len(call.kept)
+    neighbours = [call.block(tuple(int(d == k) for k in range(len(origin)))) for d in moves]
+    stages = []
+    for n, one in enumerate(call.block(origin)):
+        choice = select(one, target)
+        others = [select(calls[n], target) for calls in neighbours]
+        assert all((c.spec, c.geometry, c.units) == (choice.spec, choice.geometry, choice.units) for c in others)
+        steps, parts = [], []
+        for k, view in enumerate(choice.views):
+            moved = [(c.views[k].offset - view.offset) * view.dtype.size for c in others]
+            steps.append((*moved, *(0,) * (len(loops) + 1 - len(moved))))
+            parts.append(call.part * view.dtype.size if view.buffer == call.scratch.buffer else 0)
+        pointers = _pointers(choice, placement)
+        stages.append(Stage(choice.spec, pointers, choice.geometry, choice.units, tuple(steps), tuple(parts)))
+    extents = tuple(call.kept[d] for d in loops)
+    first = stages[0]
+    return BlockedLaunch(first.spec, (), (), call.units, False, call, tuple(stages), extents, call.kept[-1], call.rows)
 
 
 def _pointers(choice: Choice, placement: _Placement) -> tuple[Pointer, ...]:

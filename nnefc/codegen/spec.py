@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -98,6 +99,55 @@ class Launch:
     serial: bool = False
     call: Call | None = field(default=None, compare=False)
 
+    @property
+    def family(self) -> str:
+        """What is said of its kernel in short."""
+        return self.spec.family
+
+    def specs(self) -> tuple[KernelSpec, ...]:
+        """The kernel instances that it calls."""
+        return (self.spec,)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kernel call that is made for every block of a :class:`BlockedLaunch`: all its ``units``, with every pointer
+    moved by its ``steps`` in bytes, for an index of each loop and then for a row. The bytes of a unit's ``part`` lie
+    between the scratch memory of two units; 0 for operands elsewhere."""
+
+    spec: KernelSpec
+    pointers: tuple[Pointer, ...]
+    geometry: tuple[int, ...]
+    units: int
+    steps: tuple[tuple[int, ...], ...]
+    parts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BlockedLaunch(Launch):
+    """Several kernels, one after the other, block by block; ``spec`` is that of the first.
+
+    The items of work are the blocks of every index of loops of the ``extents``: of ``rows`` in all, ``block`` to a
+    block, the last overlapping the one before. A unit is a run of them, done in its own part of scratch memory; a range
+    of units uses that of its first."""
+
+    stages: tuple[Stage, ...] = ()
+    extents: tuple[int, ...] = ()
+    rows: int = 1
+    block: int = 1
+
+    @property
+    def family(self) -> str:
+        return "chain"
+
+    def specs(self) -> tuple[KernelSpec, ...]:
+        return tuple(dict.fromkeys(stage.spec for stage in self.stages))
+
+    @property
+    def items(self) -> int:
+        """How many blocks there are in all."""
+        return math.prod(self.extents) * math.ceil(self.rows / self.block)
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -135,4 +185,4 @@ class LaunchPlan:
 
     def specs(self) -> tuple[KernelSpec, ...]:
         """The distinct kernel instances, in order of first use."""
-        return tuple(dict.fromkeys(s.spec for s in self.steps if isinstance(s, Launch)))
+        return tuple(dict.fromkeys(spec for s in self.steps if isinstance(s, Launch) for spec in s.specs()))

@@ -48,6 +48,8 @@ class Call:
                 changes[f.name] = tuple(function(v) for v in value)
             elif isinstance(value, Call):
                 changes[f.name] = value.with_views(function)
+            elif isinstance(value, tuple) and value and all(isinstance(c, Call) for c in value):
+                changes[f.name] = tuple(c.with_views(function) for c in value)
         return replace(self, **changes)  # type: ignore[arg-type]
 
 

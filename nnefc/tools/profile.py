@@ -162,7 +162,7 @@ def profile(
 def _kernel(launch: Launch, seconds: float, peaks: Peaks, working_set: int) -> Kernel:
     """``working_set`` is what a whole call touches: constants come from a level that holds all of it."""
     from nnefc.codegen.cost import cost, reached_bytes
-    from nnefc.codegen.plan_text import instance_text
+    from nnefc.codegen.plan_text import launch_text
 
     call = launch.call
     assert call is not None
@@ -173,6 +173,4 @@ def _kernel(launch: Launch, seconds: float, peaks: Peaks, working_set: int) -> K
     limit = max(spent.flops / peaks.gflops, moving) * 1e-9
     level = far if 2 * constant > spent.bytes else near
     names = call.origin.names
-    return Kernel(
-        names, launch.spec.family, instance_text(launch.spec), call.writes()[0].shape, spent, seconds, level.name, limit
-    )
+    return Kernel(names, launch.family, launch_text(launch), call.writes()[0].shape, spent, seconds, level.name, limit)
