@@ -24,7 +24,7 @@ OPTIMIZE = ("speed", "size")
 """What a network can be compiled for."""
 WEIGHTS = ("f32", "f16", "bf16")
 """The types in which weights can be stored."""
-EXECUTION = "float"
+EXECUTION = "integer"
 """How quantized networks are computed where nothing else is said."""
 Path = str | os.PathLike[str]
 Shapes = Mapping[str, int | Sequence[int]]
@@ -135,7 +135,7 @@ class Model(runtime.Model):
     @property
     def execution(self) -> dict[str, object]:
         """Of a quantized network: ``mode`` as asked, ``multiply_adds`` of a call, those ``on_integers``, and
-        ``islands``, the names of operations that compute on floats between others. Empty for any other."""
+        ``islands``, the names of operations that read floats which others compute. Empty for any other."""
         return dict(self._made().execution)
 
     def _made(self) -> Artefact:

@@ -14,7 +14,7 @@ from nnefc.ir.view import Role
 @dataclass(frozen=True)
 class Execution:
     """The multiply-adds of a call of a network, those of them that are of integers, and the names of the operations
-    that compute on floats between others; none of these where nothing is quantized."""
+    that read floats which others compute; none of these where nothing is quantized."""
 
     multiply_adds: int
     on_integers: int
@@ -44,9 +44,9 @@ def execution_of(program: Program) -> Execution:
 
 
 def _islands(program: Program) -> Iterator[str]:
-    """Names of the calls that read or write computed floats: what only quantizes inputs or decodes outputs does not."""
+    """Names of the calls that read computed floats."""
     for c in program.calls:
-        if any(v.dtype.kind == "f" and v.buffer.role in (Role.TEMP, Role.STATE) for v in c.reads() + c.writes()):
+        if any(v.dtype.kind == "f" and v.buffer.role in (Role.TEMP, Role.STATE) for v in c.reads()):
             yield _name(c)
 
 

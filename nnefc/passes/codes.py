@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nnefc.ir.expr import Expr, call, cast, const
@@ -122,6 +123,36 @@ def bounds(expr: Expr) -> tuple[int, int]:
     if limits is None:
         return WHOLE
     return max(int(limits[1]), WHOLE[0]), min(int(limits[2]), WHOLE[1])
+
+
+# ---- functions of one code
+
+
+def argument_code(expr: Expr) -> Expr | None:
+    """The code, among the operands of an expression, that decides its value; the largest, None where there is none."""
+    for code in sorted(set(_codes_in(expr)), key=Expr.size, reverse=True):
+        if _decided(expr, code):
+            return code
+    return None
+
+
+def _codes_in(expr: Expr) -> Iterator[Expr]:
+    for a in expr.args:
+        if a.dtype is DType.U8 and a.op != "const":
+            yield a
+        yield from _codes_in(a)
+
+
+def _decided(expr: Expr, code: Expr) -> bool:
+    """Whether nothing but a part of it, and numbers, decides an expression."""
+    return expr == code or (expr.op != "arg" and all(_decided(a, code) for a in expr.args))
+
+
+def replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
+    """The expression with another part."""
+    if expr == old:
+        return new
+    return Expr(expr.op, tuple(replaced(a, old, new) for a in expr.args), expr.dtype, expr.value)
 
 
 # ---- signed codes as unsigned ones

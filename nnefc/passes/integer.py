@@ -194,8 +194,11 @@ class _Rewriting:
         if c.expr == arg(0, dtype) and len(views) == 1:
             count = c.taps if isinstance(c, Window) else int(np.prod(views[0].shape[views[0].rank - c.axes :]))
             _require_room(count * WHOLE[1])
-            post = _with_sum(c.post, Code(code.scale, 0, 0, 0, code.dtype).decoded(arg(0, DType.I32)), c.extras)
-            return self._rewritten(c, step, post, c.extras, [self._codes(views[0])])
+            total = arg(0, DType.I32)
+            if isinstance(c, Reduce) and code.zero:
+                step, total = centred(arg(0, DType.U8), 0), call("sub", total, const(count * code.zero, DType.I32))
+            real = call("mul", cast(total, code.dtype), const(code.scale, code.dtype))
+            return self._rewritten(c, step, _with_sum(c.post, real, c.extras), c.extras, [self._codes(views[0])])
         if len(views) != 2 or c.expr != call("mul", arg(0, dtype), arg(1, dtype)):
             raise _Refused("")
         held = self._coded.weights(views[1])

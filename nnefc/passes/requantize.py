@@ -4,12 +4,16 @@ What a kernel stores as a code is an expression of codes, of an integer sum and 
 normalization, a residual, relu or clamp. Here it becomes
 
     y = cast<f32>($0 + b) m + cast<f32>($1) n + ... + c
-    cast<u8>(max(cast<i32>(round_even(min(y, high - z))) + z, low))         ONNX: halves to even
-    cast<u8>(max(cast<i32>(min(y + (z + 0.5), high)), low))                 NNEF: floor(x + 0.5)
+    cast<u8>(max(min(cast<i32>(round_even(min(y, 255))) + z, 255), low))    ONNX: halves to even
+    cast<u8>(max(cast<i32>(min(y + (z + 0.5), 255)), low))                  NNEF: floor(x + 0.5)
 
 with one product for each tensor of codes. ``b`` is an I32, the bias in steps of the sum and what zero points
-contribute, and ``m``, ``n``, ``c`` are F32: numbers, or constants that differ along the channels. ``z`` is the result's
-zero point; ``low`` and ``high`` are the ends of its codes, or of what relu and clamp leave of them.
+contribute, and ``m``, ``n``, ``c`` are F32. ``z`` is the result's zero point; ``low`` is the least of its codes, or of
+those that relu leaves, and where the greatest is not 255, ``y`` is cut off there first. All of these are operands, so
+that layers that differ in them share a kernel; zeros are left out. The inner 255 tells kernels that a conversion does
+not saturate at the upper end.
+
+What makes a code of one other code by functions (exp, sigmoid, ...) is looked up in a table of 256.
 """
 
 from __future__ import annotations
@@ -19,14 +23,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from nnefc.ir.expr import Expr, arg, call, cast, const
+from nnefc.ir.expr import Expr, arg, call, cast, const, table
 from nnefc.ir.interpret import array
 from nnefc.ir.program import Call, Contract, Map, Program, Reduce
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.ir.window import Window
 from nnefc.passes.coded import once
-from nnefc.passes.codes import WHOLE, Quantization, quantization_of
+from nnefc.passes.codes import WHOLE, Quantization, argument_code, quantization_of, replaced
 
 F32, I32 = DType.F32, DType.I32
 COARSE = 1 / 16
@@ -49,11 +53,17 @@ class _Constants:
     def __init__(self, program: Program):
         self.values = dict(program.constants)
         self._names: Iterator[str] = program.fresh_names("requantize")
+        self._numbers: dict[tuple[DType, bytes], Buffer] = {}
 
     def add(self, values: np.ndarray) -> Buffer:
-        """A new constant."""
-        buffer = Buffer(next(self._names), DType.of(values.dtype), values.size, Role.CONST)
+        """A new constant; the same for equal numbers."""
+        dtype, key = DType.of(values.dtype), values.tobytes()
+        if values.size == 1 and (dtype, key) in self._numbers:
+            return self._numbers[dtype, key]
+        buffer = Buffer(next(self._names), dtype, values.size, Role.CONST)
         self.values[buffer.name] = np.ascontiguousarray(values).reshape(-1)
+        if values.size == 1:
+            self._numbers[dtype, key] = buffer
         return buffer
 
 
@@ -112,7 +122,12 @@ class _Form:
         self._first, self._output, self._constants, self._most = first, output, constants, most
 
     def rewritten(self, expr: Expr) -> Expr:
-        """The expression with every quantization of integers in the one form; the same object where there is none."""
+        """The expression with every quantization of integers in the one form, and functions of one code as tables; the
+        same object where there is none."""
+        code = argument_code(expr) if expr.dtype is DType.U8 and expr.has_function() else None
+        if code is not None:
+            entries = replaced(expr, code, arg(0, DType.U8)).evaluate([np.arange(256, dtype=np.uint8)])
+            return table(self.rewritten(code), entries)
         found = quantization_of(expr)
         made = self._quantized(found) if found is not None else None
         if made is not None:
@@ -135,19 +150,20 @@ class _Form:
         if plain is not None:
             return plain
         y, offset = self._sum(linear)
-        if q.rounding == "round":
-            offset, top = offset + (q.zero + 0.5), high
-        else:
-            top = high - q.zero
+        even = q.rounding == "round_even"
+        if not even:
+            offset = offset + (q.zero + 0.5)
         if offset.any():
             y = call("add", y, self._operand(offset.astype(np.float32)))
-        cut = call("min", y, const(top, F32))
-        if q.rounding == "round":
-            code = cast(cut, I32)
-        else:
-            code = cast(call("round_even", cut), I32)
-            code = call("add", code, const(q.zero, I32)) if q.zero else code
-        return cast(call("max", code, const(low, I32)), DType.U8)
+        if high < WHOLE[1]:
+            y = call("min", y, self._operand(np.asarray(high - q.zero * even, np.float32)))
+        y = call("min", y, const(WHOLE[1], F32))
+        code = cast(call("round_even", y) if even else y, I32)
+        if even and q.zero:
+            code = call("add", code, self._operand(np.asarray(q.zero, np.int32)))
+            code = call("min", code, const(WHOLE[1], I32)) if high == WHOLE[1] else code
+        least = self._operand(np.asarray(low, np.int32)) if low else const(0, I32)
+        return cast(call("max", code, least), DType.U8)
 
     def _peeled(self, q: Quantization, step: float) -> tuple[Expr, int, int]:
         """What remains of the value without cuts by numbers at its end, which cut the codes instead."""
@@ -237,13 +253,17 @@ class _Form:
         return expr.evaluate(args).astype(np.float64)
 
     def _operand(self, values: np.ndarray) -> Expr:
-        """Values that broadcast to the output as a number or one more operand."""
-        dtype = DType.of(values.dtype)
+        """Values that broadcast to the output as one more operand."""
+        dtype, strides = DType.of(values.dtype), (0,) * self._output.rank
         if (values == values.flat[0]).all():
-            return const(values.flat[0].item(), dtype)
-        strides = tuple(s if n > 1 else 0 for n, s in zip(values.shape, dense_strides(values.shape), strict=True))
-        self.views.append(View(self._constants.add(values), 0, self._output.shape, strides))
-        return arg(self._first + len(self.views) - 1, dtype)
+            values = values.reshape(-1)[:1]
+        else:
+            steps = zip(values.shape, dense_strides(values.shape), strict=True)
+            strides = tuple(s if n > 1 else 0 for n, s in steps)
+        view = View(self._constants.add(values), 0, self._output.shape, strides)
+        if view not in self.views:
+            self.views.append(view)
+        return arg(self._first + self.views.index(view), dtype)
 
 
 def _is_integer(atom: Expr) -> bool:
