@@ -20,8 +20,15 @@ class IndexRangeError(ValueError):
     """A checked index read from a tensor is outside its range."""
 
 
-def interpret(program: ir.Program, inputs: Mapping[str, np.ndarray], states: Memory | None = None) -> Memory:
-    """Run a Program on named inputs. Returns the outputs by name; ``states`` (flat arrays by name) is updated."""
+def interpret(
+    program: ir.Program,
+    inputs: Mapping[str, np.ndarray],
+    states: Memory | None = None,
+    run: Callable[[ir.Call, Memory], None] | None = None,
+) -> Memory:
+    """Run a Program on named inputs. Returns the outputs by name; ``states`` (flat arrays by name) is updated. ``run``
+    does a call in the place of :func:`run_call`: another meaning for it."""
+    run = run or run_call
     memory: Memory = {**program.constants, **(states if states is not None else _copies(program.states))}
     for port, buffer in zip(program.inputs, program.input_buffers, strict=True):
         memory[buffer.name] = np.ascontiguousarray(inputs[port.name], port.dtype.numpy).reshape(-1)
@@ -29,7 +36,7 @@ def interpret(program: ir.Program, inputs: Mapping[str, np.ndarray], states: Mem
         if buffer.name not in memory:
             memory[buffer.name] = _poisoned(buffer)
     for call in program.calls:
-        run_call(call, memory)
+        run(call, memory)
     if states is not None:
         states.update({name: memory[name] for name in states})
     return {
@@ -143,7 +150,11 @@ def _row(call: ir.Row, memory: Memory) -> None:
     _store(call.output, memory, np.array(call.expr.evaluate(args)))
 
 
-def _contract(call: ir.Contract, memory: Memory) -> None:
+def run_contract(
+    call: ir.Contract, memory: Memory, product: Callable[[np.ndarray, np.ndarray], np.ndarray] = np.matmul
+) -> None:
+    """Do a contraction. ``product`` makes the sums of (groups, pixels, reduced) and (groups, reduced, outputs), in
+    float64, which holds those of codes exactly."""
     x, w = array(call.x, memory), array(call.w, memory)
     g = call.output.shape[: call.groups]
     p = call.output.shape[call.groups : -1]
@@ -151,7 +162,7 @@ def _contract(call: ir.Contract, memory: Memory) -> None:
     reduced = int(np.prod(x.shape[x.ndim - call.reduced :]))
     left = x.reshape(groups, pixels, reduced).astype(np.float64)
     right = w.reshape(groups, reduced, -1).astype(np.float64)
-    result = (left @ right).reshape(call.output.shape)
+    result = product(left, right).reshape(call.output.shape)
     if call.sum_type is DType.I32:
         result = result.astype(np.int64)  # exact: sums of fewer than 2**37 products of 8 bits are below 2**53
     result = result.astype(call.sum_type.numpy)
@@ -243,7 +254,7 @@ _RUN: dict[type, Callable[..., None]] = {
     ir.Reduce: _reduce,
     Window: _window,
     ir.Row: _row,
-    ir.Contract: _contract,
+    ir.Contract: run_contract,
     ir.Gather: _gather,
     ir.BoxReduce: _box_reduce,
     sequential.Scatter: _scatter,

@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from nnefc.ops.elementwise import round_array
+from nnefc.quant.coding import usable_scales
+from nnefc.quant.ranges import Codes
 
 COARSE, FINE = 16, 6
 SMALLEST = 0.2
 """Scales are tried from this part of what the largest magnitude asks for up to all of it: so many, evenly, then so many
 on each side of the best."""
 _CHUNK = 1 << 16
+
+
+def mse_scales(weights: np.ndarray, axis: int | None, codes: Codes) -> np.ndarray:
+    """Scales for the channels of ``axis`` (None: one for all) with which the sum of squared errors of each is least."""
+    rows = weights.reshape(1, -1) if axis is None else np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    return usable_scales(least_error_scales(rows, codes.limits[1]))
 
 
 def least_error_scales(rows: np.ndarray, high: int) -> np.ndarray:

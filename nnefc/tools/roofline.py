@@ -12,13 +12,12 @@ from typing import Any
 
 from nnefc.tools.machine import machine_text
 from nnefc.tools.profile import Kernel, Profile
+from nnefc.tools.svg import COLOURS, line, start, text
 
 WIDTH, HEIGHT = 960, 600
 LEFT, RIGHT, TOP, BOTTOM = 76, 28, 64, 64
-COLOURS = ("#1f6fb4", "#d1601f", "#2f8f4e", "#8450a8", "#b3344f", "#7a5c2e", "#4a7d8c", "#8c8c2b", "#555555")
 SMALLEST, LARGEST = 3.5, 40.0
 """Radii of points, of the smallest and of one that takes all the time: areas go by share of time."""
-_STYLE = "font-family: system-ui, 'DejaVu Sans', sans-serif; font-size: 13px; fill: #222"
 
 
 class _Scale:
@@ -59,11 +58,9 @@ def svg(profile: Profile) -> str:
     x = _Scale(max(min(across), ridges[-1] * 1e-4) / 2, max(across) * 2, LEFT, WIDTH - RIGHT)
     y = _Scale(max(min(up), peaks.gflops * 1e-4) / 2, max(up) * 1.6, HEIGHT - BOTTOM, TOP)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" style="{_STYLE}">',
-        f"<title>Roofline of {escape(profile.name)}</title>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        _text(LEFT, 26, f"{profile.name}: {profile.seconds * 1e3:.3g} ms a call", size=17),
-        _text(LEFT, 46, f"{profile.machine['cpu']}, {_threads(peaks.threads)}; areas go by share of time", "#666"),
+        start(WIDTH, HEIGHT, f"Roofline of {profile.name}"),
+        text(LEFT, 26, f"{profile.name}: {profile.seconds * 1e3:.3g} ms a call", size=17),
+        text(LEFT, 46, f"{profile.machine['cpu']}, {_threads(peaks.threads)}; areas go by share of time", "#666"),
         *_axes(x, y),
         *_roofs(profile, x, y),
         *(_point(i, k, profile, x, y) for i, k in sorted(shown, key=lambda pair: -pair[1].seconds)),
@@ -77,18 +74,6 @@ def _threads(count: int) -> str:
     return f"{count} threads" if count > 1 else "1 thread"
 
 
-def _text(
-    x: float, y: float, text: str, fill: str = "#222", anchor: str = "start", size: int = 13, more: str = ""
-) -> str:
-    at = f'x="{x:.1f}" y="{y:.1f}"'
-    style = f'fill="{fill}" text-anchor="{anchor}" font-size="{size}"'
-    return f"<text {at} {style} {more}>{escape(text)}</text>"
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
-
-
 def _axes(x: _Scale, y: _Scale) -> Iterator[str]:
     """Lines at every power of ten, fainter ones in between, and what the axes mean."""
     bottom, top = y.start, y.end
@@ -97,16 +82,16 @@ def _axes(x: _Scale, y: _Scale) -> Iterator[str]:
         for digit, value in scale.ticks():
             at = scale(value)
             ends = (at, bottom, at, top) if vertical else (x.start, at, x.end, at)
-            yield _line(*ends, f'stroke="{"#ccc" if digit == 1 else "#eee"}"')
+            yield line(*ends, f'stroke="{"#ccc" if digit == 1 else "#eee"}"')
             if digit in labelled and vertical:
-                yield _text(at, bottom + 20, f"{value:g}", anchor="middle")
+                yield text(at, bottom + 20, f"{value:g}", anchor="middle")
             elif digit in labelled:
-                yield _text(x.start - 8, at + 4, f"{value:g}", anchor="end")
+                yield text(x.start - 8, at + 4, f"{value:g}", anchor="end")
     yield f'<path d="M{x.start},{top}V{bottom}H{x.end}" fill="none" stroke="#888"/>'
-    yield _text((x.start + x.end) / 2, HEIGHT - 18, "arithmetic intensity, FLOP per byte", anchor="middle", size=14)
+    yield text((x.start + x.end) / 2, HEIGHT - 18, "arithmetic intensity, FLOP per byte", anchor="middle", size=14)
     middle = (bottom + top) / 2
     turn = f'transform="rotate(-90 20 {middle:.1f})"'
-    yield _text(20, middle, "performance, GFLOP/s", anchor="middle", size=14, more=turn)
+    yield text(20, middle, "performance, GFLOP/s", anchor="middle", size=14, more=turn)
 
 
 def _roofs(profile: Profile, x: _Scale, y: _Scale) -> Iterator[str]:
@@ -116,16 +101,16 @@ def _roofs(profile: Profile, x: _Scale, y: _Scale) -> Iterator[str]:
     for level, dash in zip(profile.peaks.levels, dashes, strict=False):
         ridge = peak / level.bandwidth
         ridges.append(ridge)
-        start = max(x.least, y.least / level.bandwidth)
-        low = (x(start), y(start * level.bandwidth))
+        first = max(x.least, y.least / level.bandwidth)
+        low = (x(first), y(first * level.bandwidth))
         high = (x(ridge), y(peak))
-        yield _line(*low, *high, f'stroke="#333" stroke-width="1.6" stroke-dasharray="{dash}"')
+        yield line(*low, *high, f'stroke="#333" stroke-width="1.6" stroke-dasharray="{dash}"')
         yield (
             f'<circle cx="{high[0]:.1f}" cy="{high[1]:.1f}" r="3" fill="#333"><title>ridge of {level.name}: '
             f"{ridge:.3g} FLOP per byte</title></circle>"
         )
         angle = math.degrees(math.atan2(high[1] - low[1], high[0] - low[0]))
-        yield _text(
+        yield text(
             *low,
             f"{level.name} {level.bandwidth:.0f} GB/s",
             "#333",
@@ -133,8 +118,8 @@ def _roofs(profile: Profile, x: _Scale, y: _Scale) -> Iterator[str]:
             more=f'dx="10" dy="-5" transform="rotate({angle:.1f} {low[0]:.1f} {low[1]:.1f})"',
         )
     flat = y(peak)
-    yield _line(x(min(ridges)), flat, x.end, flat, 'stroke="#333" stroke-width="1.6"')
-    yield _text(x.end - 4, flat - 7, f"peak {peak:.0f} GFLOP/s", "#333", "end", 12)
+    yield line(x(min(ridges)), flat, x.end, flat, 'stroke="#333" stroke-width="1.6"')
+    yield text(x.end - 4, flat - 7, f"peak {peak:.0f} GFLOP/s", "#333", "end", 12)
 
 
 def _point(index: int, kernel: Kernel, profile: Profile, x: _Scale, y: _Scale) -> str:
@@ -155,12 +140,12 @@ def _legend(profile: Profile, silent: int) -> Iterator[str]:
     """Families by colour with their share of the time, in the corner where slow kernels of much arithmetic would be."""
     right, at = WIDTH - RIGHT - 14, HEIGHT - BOTTOM - 14
     if silent:
-        yield _text(right, at, f"without arithmetic, not shown: {silent}", "#666", "end", 12)
+        yield text(right, at, f"without arithmetic, not shown: {silent}", "#666", "end", 12)
         at -= 22
     for family, colour in reversed(colours(profile).items()):
         share = sum(k.seconds for k in profile.kernels if k.family == family) / profile.kernel_seconds
         yield f'<circle cx="{right - 6}" cy="{at - 4}" r="6" fill="{colour}" fill-opacity="0.6" stroke="{colour}"/>'
-        yield _text(right - 18, at, f"{family} {share:.1%}", anchor="end")
+        yield text(right - 18, at, f"{family} {share:.1%}", anchor="end")
         at -= 20
 
 

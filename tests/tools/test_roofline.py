@@ -14,7 +14,8 @@ import pytest
 from nnefc.codegen.cost import Cost
 from nnefc.tools.peaks import Level, Peaks
 from nnefc.tools.profile import Kernel, Profile
-from nnefc.tools.roofline import COLOURS, page, svg
+from nnefc.tools.roofline import page, svg
+from nnefc.tools.svg import COLOURS
 
 PEAKS = Peaks(1, 100.0, (Level("L1", 1 << 15, 200.0), Level("L2", 1 << 20, 100.0), Level("memory", 0, 20.0)))
 CONV, TILE = ("a/Conv", "a/Conv_output_0", "a/Relu"), "contract 14x2x16 f32"

@@ -1,0 +1,145 @@
+"""A study for people: what to do next in words, a page with plots that needs nothing else, and tables as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from string import Template
+from typing import Any
+
+from nnefc.quant import plots
+from nnefc.quant.plots import number
+from nnefc.tools.machine import machine_text
+
+Record = Mapping[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """A record as JSON can hold it: infinities are "inf" and "-inf"."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def points(record: Record) -> list[Record]:
+    """Every network that was tried, that with real numbers first."""
+    return [record["float"], *record["candidates"], *record["measured"]["candidates"]]
+
+
+def advice(record: Record) -> list[str]:
+    """What the numbers say, and what to do next, in sentences."""
+    measured, metric = record["measured"], record["metric"]
+    by_name = {p["name"]: p for p in points(record)}
+    pick, real = by_name[measured["chosen"]], record["float"]
+    seconds = measured["seconds"]
+    said = [
+        f"Take “{pick['name']}”: {metric['name']} {number(pick['metric'], metric['unit'])} "
+        f"(real numbers: {number(real['metric'], metric['unit'])}), "
+        f"{seconds[pick['name']] * 1e6:.4g} µs a call (real numbers: {seconds[real['name']] * 1e6:.4g}), "
+        f"{pick['bytes']:,} bytes of parameters (real numbers: {real['bytes']:,})."
+    ]
+    if pick["metric"] < record["least"]:
+        said.append(f"No network reaches the {number(record['least'])} that was asked for: this one comes nearest.")
+    said.append(f"The best way to quantize all of it is “{record['base']}”.")
+    said += _layers(record)
+    if measured["slower"]:
+        said.append(f"Codes are slower than floats in {_listed(measured['slower'])}: keep these in float for speed.")
+    for e in record["emulated"]:
+        lost = [name for name, share in e["shares"].items() if share]
+        if lost:
+            said.append(
+                f"{e['engine']} would cut off sums in {_listed(lost)} and give {metric['name']} "
+                f"{number(e['metric'], metric['unit'])}: weights of 7 bits (--weight-bits 7) never saturate there."
+            )
+        else:
+            said.append(f"{e['engine']} would compute the same: no sum of these weights saturates.")
+    return said
+
+
+def _layers(record: Record) -> list[str]:
+    rows = [row for row in record["layers"] if row.get("recovered_snr") is not None]
+    if not rows:
+        return []
+    worst = min(rows, key=lambda row: row["own"])
+    cause = "weights" if worst["weights"] <= worst["activations"] else "activations"
+    remedy = (
+        "--weights mse, --adaround, or more bits for them" if cause == "weights" else "another --method, or --equalize"
+    )
+    said = [f"The layer that loses most by itself is {worst['name']}, by its {cause}: try {remedies[cause]}."]
+    most = max(rows, key=lambda row: (row["recovered_metric"], row["recovered_snr"]))
+    if most["recovered_snr"] > 0 or most["recovered_metric"] > 0:
+        said.append(
+            f"Leaving {most['name']} in float gives back most: {number(most['recovered_metric'])} of the metric, "
+            f"{number(most['recovered_snr'], 'dB')}."
+        )
+    return said
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def page(record: Record) -> str:
+    """A self-contained HTML page."""
+    template = Template((resources.files("nnefc.quant") / "study.html").read_text(encoding="utf-8"))
+    drawn = [plots.methods(record), plots.errors(record) if record["layers"] else "", plots.mixed(record)]
+    drawn += [plots.engine(record, e) for e in record["emulated"]]
+    measured = record["measured"]
+    facts = " · ".join(
+        [
+            f"{record['data']['calls']} calls of calibration, {record['test']['calls']} of test",
+            f"metric {record['metric']['name']}",
+            f"{measured['duration']:.1f} s",
+            machine_text(measured["machine"]),
+            *(f"{k} {v}" for k, v in record["versions"].items()),
+        ]
+    )
+    return template.substitute(
+        title=escape(record["model"]["name"]),
+        facts=escape(facts),
+        advice="\n".join(f"<li>{escape(line)}</li>" for line in advice(record)),
+        plots="\n".join(f"<figure>{p}</figure>" for p in drawn if p),
+        data=json.dumps(plain(record)).replace("</", "<\\/"),
+    )
+
+
+# ---- tables
+
+
+def tables(record: Record) -> dict[str, str]:
+    """CSV files by name: ways to quantize the whole, layers, networks that were tried."""
+    seconds, front = record["measured"]["seconds"], record["measured"]["front"]
+    causes = [*plots.ERRORS, "recovered_metric", "recovered_snr"]
+    return {
+        "methods.csv": _csv(
+            ["name", "method", "remedies", "metric", "snr_db", "bytes"],
+            [[t["name"], t["method"], t["refinement"], t["metric"], t["snr"], t["bytes"]] for t in record["trials"]],
+        ),
+        "layers.csv": _csv(
+            ["name", "kind", *(f"{c}_db" if c in plots.ERRORS else c for c in causes)],
+            [[row["name"], row["kind"], *(row.get(c, "") for c in causes)] for row in record["layers"]],
+        ),
+        "networks.csv": _csv(
+            ["name", "metric", "snr_db", "bytes", "seconds", "front"],
+            [
+                [p["name"], p["metric"], p["snr"], p["bytes"], seconds[p["name"]], int(p["name"] in front)]
+                for p in points(record)
+            ],
+        ),
+    }
+
+
+def _csv(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return out.getvalue()
