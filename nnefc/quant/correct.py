@@ -3,12 +3,13 @@ on average move the mean of what a layer gives; the layer's bias takes that back
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from nnefc.ir.graph import Attrs, Graph, Op, Origin, Tensor, Value
+from nnefc.ir.graph import Attrs, Graph, Literal, Op, Origin, Tensor, Value
 from nnefc.ir.types import TensorType
 from nnefc.quant.layers import Layer, fresh_name, layer_named, layers, used_once, values_of, with_values
 from nnefc.quant.runs import Arrays, tensors_of
@@ -24,18 +25,18 @@ def correct_biases(
     **options: Any,
 ) -> Graph:
     """``quantized`` with biases that give each layer, channel by channel, the mean that it has in ``graph``, the same
-    network with real numbers: b + E[Wx] - E[W'x']. Layers are corrected in order, each behind those corrected before.
+    network with real numbers: b + E[Wx] - E[W'x'], over those results that a relu or clamp behind it lets through.
+    Layers are corrected in order, each behind those corrected before.
 
     ``samples`` are read once for each layer. A layer takes part if its bias and its output are its own; one without a
     bias gets one. ``only`` names the layers to correct; ``options`` are how :func:`nnefc.compile` is to compile the
     quantized network.
     """
-    known = [x for x in layers(quantized) if (only is None or x.name in only) and _correctable(quantized, x)]
-    wanted = _means(graph, known, samples)
-    for done, found in enumerate(known, 1):
-        layer = layer_named(quantized, found.name)
-        mean = _means(quantized, [layer], samples, **options)[layer.name]
-        quantized = _shifted(quantized, layer, wanted[layer.name] - mean)
+    known = [x.name for x in layers(quantized) if (only is None or x.name in only) and _correctable(quantized, x)]
+    for done, name in enumerate(known, 1):
+        layer = layer_named(quantized, name)
+        shift = _shift(graph, layer_named(graph, name), quantized, layer, samples, options)
+        quantized = _shifted(quantized, layer, shift)
         if progress is not None:
             progress(done, len(known))
     return quantized
@@ -45,16 +46,40 @@ def _correctable(graph: Graph, layer: Layer) -> bool:
     return layer.plain or (layer.bias is not None and used_once(graph, layer.bias))
 
 
-def _means(graph: Graph, known: Sequence[Layer], samples: Iterable[Arrays], **options: Any) -> dict[str, np.ndarray]:
-    """The mean of each output channel of layers, without a bias that a following operation adds."""
-    totals = {layer.name: np.zeros(layer.channels) for layer in known}
-    counts = dict.fromkeys(totals, 0)
-    for found in tensors_of(graph, list(totals), samples, **options) if known else ():
-        for layer in known:
-            lines = np.moveaxis(found[layer.name], layer.axis, 0).reshape(layer.channels, -1)
-            totals[layer.name] += lines.sum(1, dtype=np.float64)
-            counts[layer.name] += lines.shape[1]
-    return {name: total / max(1, counts[name]) for name, total in totals.items()}
+def _shift(
+    graph: Graph, real: Layer, quantized: Graph, layer: Layer, samples: Iterable[Arrays], options: Mapping[str, Any]
+) -> np.ndarray:
+    """By how much each output channel of a layer is too low, on average over what is used of it."""
+    low, high = _used(graph, real)
+    total, count = np.zeros(real.channels), np.zeros(real.channels)
+    pairs = zip(
+        tensors_of(graph, [real.output.name], samples),
+        tensors_of(quantized, [layer.output.name], samples, **options),
+        strict=True,
+    )
+    for ours, theirs in pairs:
+        right, seen = (_lines(real, found) for found in (ours[real.output.name], theirs[layer.output.name]))
+        used = (right > low) & (right < high)
+        total += np.where(used, right - seen, 0.0).sum(1)
+        count += used.sum(1)
+    return total / np.maximum(count, 1)
+
+
+def _used(graph: Graph, layer: Layer) -> tuple[float, float]:
+    """Between which bounds a layer's results matter: what a following relu or clamp cuts off does not."""
+    users = graph.users[layer.output.name]
+    op = users[0] if len(users) == 1 and layer.output not in graph.outputs else None
+    if op is not None and op.kind == "relu":
+        return 0.0, math.inf
+    if op is not None and op.kind == "clamp" and all(isinstance(v, Literal) for v in op.inputs[1:]):
+        low, high = (v.value for v in op.inputs[1:] if isinstance(v, Literal))
+        return float(low), float(high)
+    return -math.inf, math.inf
+
+
+def _lines(layer: Layer, tensor: np.ndarray) -> np.ndarray:
+    """A layer's result as (channels, all else), in float64."""
+    return np.moveaxis(tensor, layer.axis, 0).reshape(layer.channels, -1).astype(np.float64)
 
 
 def _shifted(graph: Graph, layer: Layer, shift: np.ndarray) -> Graph:

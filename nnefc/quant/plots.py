@@ -141,7 +141,7 @@ def mixed(record: Record) -> str:
         text(
             20,
             50,
-            "networks that were tried; areas go by bytes; on the line: those that none beats in all three",
+            "networks that were tried; areas go by bytes; on the line: those that none beats",
             "#666",
         ),
         *_grid(x, TOP, bottom, "time of a call, microseconds: less is better"),

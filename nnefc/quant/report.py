@@ -69,9 +69,7 @@ def _layers(record: Record) -> list[str]:
         return []
     worst = min(rows, key=lambda row: row["own"])
     cause = "weights" if worst["weights"] <= worst["activations"] else "activations"
-    remedy = (
-        "--weights mse, --adaround, or more bits for them" if cause == "weights" else "another --method, or --equalize"
-    )
+    remedies = {"weights": "--weights mse, --adaround, or more bits", "activations": "another --method, or --equalize"}
     said = [f"The layer that loses most by itself is {worst['name']}, by its {cause}: try {remedies[cause]}."]
     most = max(rows, key=lambda row: (row["recovered_metric"], row["recovered_snr"]))
     if most["recovered_snr"] > 0 or most["recovered_metric"] > 0:
