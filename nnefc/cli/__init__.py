@@ -10,12 +10,26 @@ import traceback
 from collections.abc import Sequence
 
 from nnefc import __version__
-from nnefc.cli import bench, compare, compiling, convert, diff, inspect, ops, profile, quantize, running, show, validate
+from nnefc.cli import (
+    bench,
+    compare,
+    compiling,
+    convert,
+    diff,
+    inspect,
+    ops,
+    profile,
+    quantize,
+    running,
+    show,
+    study,
+    validate,
+)
 from nnefc.cli.common import UsageError, emit, error_text, is_compiled
 from nnefc.errors import NnefcError
 
 EXIT_USAGE, EXIT_UNSUPPORTED, EXIT_FAULT, EXIT_INTERRUPT, EXIT_PIPE = 2, 4, 5, 130, 141
-COMMANDS = (validate, show, inspect, convert, compiling, running, compare, bench, profile, quantize, diff, ops)
+COMMANDS = (validate, show, inspect, convert, compiling, running, compare, bench, profile, quantize, study, diff, ops)
 
 DESCRIPTION = "Compile NNEF and ONNX neural networks to machine code, ahead of time."
 EPILOG = """\
@@ -29,6 +43,7 @@ examples:
   nnefc bench model.onnx --compare ort,openvino        how fast, and how fast are others?
   nnefc profile model.onnx --html profile.html         which kernel takes how long, and what would be possible?
   nnefc quantize model.onnx --data x.npy -o q.nnef.tgz 8-bit codes, with the ranges that samples show
+  nnefc study model.onnx --data x.npy -o study         which method, where does it lose, what stays in float?
   nnefc diff a.nnef.tgz b.nnef.tgz                     how are two models quantized?
 
 exit codes:

@@ -8,10 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nnefc.cli.coding import add_remedies, add_settings, data_from, recipe_from, refinement_from
 from nnefc.cli.common import UsageError, add_model, add_threads, emit, positive, read_model, size_text, table
-from nnefc.quant.ranges import METHODS, PERCENTILE
-from nnefc.quant.recipe import DEFAULT_METHOD
-from nnefc.quant.scheme import SCHEMES
 
 if TYPE_CHECKING:
     from nnefc.ir.graph import Graph
@@ -41,25 +39,8 @@ def configure(command: argparse.ArgumentParser) -> None:
     add_model(command)
     _add_data(command)
     command.add_argument("-o", "--output", metavar="OUT", help="a folder, or a file .nnef.tgz, .tar, .zip or .onnx")
-    command.add_argument("--scheme", choices=SCHEMES, help="what is coded how (default: int8)")
-    command.add_argument("--method", choices=METHODS, help=f"how ranges are found (default: {DEFAULT_METHOD})")
-    for flag, value, text in (
-        ("--per-channel", True, "a scale for each output channel of weights (the default)"),
-        ("--per-tensor", False, "one scale for all weights of a tensor"),
-    ):
-        command.add_argument(flag, action="store_const", const=value, dest="per_channel", help=text)
-    command.add_argument("--bits", type=positive, metavar="N", help="bits of activations, 2 to 16")
-    command.add_argument("--weight-bits", type=positive, metavar="N", help="bits of weights, 2 to 16")
-    command.add_argument("--signed", action="store_true", default=None, help="signed codes for activations")
-    command.add_argument("--symmetric", action="store_true", default=None, help="ranges of activations around 0")
-    command.add_argument(
-        "--percentile", type=float, metavar="P", help=f"what the method percentile keeps (default: {PERCENTILE})"
-    )
-    command.add_argument(
-        "--exclude", metavar="NAME", nargs="+", default=[], help="operations that stay float: names, patterns or kinds"
-    )
-    command.add_argument("--only", metavar="NAME", nargs="+", default=[], help="all other operations stay float")
-    command.add_argument("--recipe", metavar="FILE.toml", help="settings for each operation, in place of --scheme ...")
+    add_settings(command)
+    add_remedies(command)
     add_threads(command)
 
 
@@ -76,19 +57,20 @@ def _add_data(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Calibrate, quantize, write, and say what is coded how."""
-    from nnefc.quant import prepare, quantized
+    from nnefc.quant import prepare
 
     _check(args)
-    recipe = _recipe(args)
+    recipe = recipe_from(args)
     graph, notes = read_model(args)
     prepared = prepare(graph)
     recipe.settings(prepared)
-    calibration = _calibration(args, prepared)
+    anew = args.equalize and not args.save_calibration
+    calibration = None if anew else _calibration(args, prepared)
     if args.save_calibration and calibration is not None:
         calibration.save(args.save_calibration)
     if args.output is None:
         return _told(args, {"calibration": args.save_calibration, "calls": calibration.calls if calibration else 0})
-    result = quantized(prepared, recipe, calibration)
+    result = _quantized(args, prepared, recipe, calibration)
     notes += _write(result.graph, args.output)
     record = _record(args, graph, result, calibration, notes)
     if args.json:
@@ -111,26 +93,37 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(str(error)) from error
     if args.data and args.calibration:
         raise UsageError("--data and --calibration both say what ranges tensors have: give one, or merge calibrations")
+    wanting = {"--equalize": args.equalize, "--adaround": args.adaround, "--correct-bias": args.correct_bias}
+    for option, given in wanting.items():
+        if given and not args.data:
+            raise UsageError(f"{option} needs --data: ranges alone do not say what layers make of samples")
     for path in (args.output, args.save_calibration):
         if path is not None and not Path(path).absolute().parent.is_dir():
             raise UsageError(f"there is no folder {Path(path).absolute().parent}")
 
 
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the command line gives."""
-    names = ("scheme", "method", "per_channel", "bits", "weight_bits", "signed", "symmetric", "percentile")
-    return {name: value for name in names if (value := getattr(args, name)) is not None}
+def _quantized(
+    args: argparse.Namespace, prepared: Graph, recipe: Recipe, calibration: Calibration | None
+) -> Quantization:
+    """The result, with the remedies asked for."""
+    from nnefc.quant import Samples, calibrate, quantized
+    from nnefc.quant.refine import Refinement, refined
 
+    refinement = refinement_from(args)
+    if refinement == Refinement():
+        return quantized(prepared, recipe, calibration)
+    data = data_from(args.data, prepared) if args.data else None
 
-def _recipe(args: argparse.Namespace) -> Recipe:
-    from nnefc.quant import RecipeError, load_recipe, recipe_of, setting_of
+    def observe(graph: Graph) -> Calibration:
+        if graph is prepared and calibration is not None:
+            return calibration
+        if data is None:
+            raise UsageError("there are neither --data nor a --calibration to find the ranges of tensors with")
+        return calibrate(graph, data, limit=args.samples, threads=args.threads)
 
-    try:
-        setting = setting_of(_settings(args))
-    except RecipeError as error:
-        raise UsageError(f"--{error.message.replace('_', '-', 1)}") from error
-    base = load_recipe(args.recipe, setting) if args.recipe else None
-    return recipe_of(setting, args.exclude, args.only, base)
+    # Without data nothing is asked for that reads samples.
+    samples = Samples(data, prepared.inputs, limit=args.samples) if data is not None else ()
+    return refined(prepared, recipe, refinement, observe, samples, threads=args.threads)[1]
 
 
 def _calibration(args: argparse.Namespace, prepared: Graph) -> Calibration | None:
@@ -147,18 +140,7 @@ def _calibration(args: argparse.Namespace, prepared: Graph) -> Calibration | Non
         if args.save_calibration:
             raise UsageError("--save-calibration needs --data, or several --calibration to merge")
         return None
-    return calibrate(prepared, _data(args, prepared), limit=args.samples, threads=args.threads)
-
-
-def _data(args: argparse.Namespace, graph: Graph) -> Any:
-    """What ``--data`` says, for ``Samples``."""
-    inputs = {v.name for v in graph.inputs}
-    named = [text.partition("=") for text in args.data if text.partition("=")[0] in inputs and "=" in text]
-    if not named:
-        return list(args.data)
-    if len(named) != len(args.data) or len({name for name, _, _ in named}) != len(named):
-        raise UsageError("--data gives either a NAME=PATH for each input, or paths alone")
-    return {name: path for name, _, path in named}
+    return calibrate(prepared, data_from(args.data, prepared), limit=args.samples, threads=args.threads)
 
 
 def _write(graph: Graph, output: str) -> list[str]:
