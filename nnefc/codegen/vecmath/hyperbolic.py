@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 
 from nnefc.codegen.vecmath.common import (
+    LN2,
     at_least,
     at_most,
     flip,
-    power_of_two,
+    horner,
+    rounded,
     sign_of,
     two_product,
     two_sum,
 )
 from nnefc.codegen.vecmath.exp_log import (
+    EXP,
     EXP_RANGE,
+    LN2_PARTS,
     exp_clamped,
     expm1_parts,
-    expm1_reduced,
     log1p_plus,
-    reduce_exp,
 )
 from nnefc.codegen.vecmath.provider import Value, Vec
 
@@ -35,17 +37,29 @@ def sigmoid(v: Vec, x: Value) -> Value:
 
 
 def tanh(v: Vec, x: Value) -> Value:
-    """The hyperbolic tangent, which is t / (t + 2) with t = expm1(2 |x|).
+    """The hyperbolic tangent, which is u / (u + 1) with u = expm1(2 |x|) / 2 = p (r + r**2 q(r)) + (p - 1) / 2, where
+    |x| = k ln(2) / 2 + r and p = 2**k.
 
-    As h - h q with m = min(t, 2), h = m / 2 and q = m / (t + 2): the quotient's errors count by ``h`` only."""
-    a = v.abs(x)
-    r, _, i = reduce_exp(v, at_most(v, v.add(a, a), 0.75 * (v.format.precision + 2)))
-    power = power_of_two(v, i)
-    t = v.fma(power, expm1_reduced(v, r), v.sub(power, v.const(1.0)))
-    m = at_most(v, t, 2.0)
-    h = v.mul(m, v.const(0.5))
-    y = v.fma(v.neg(h), v.div(m, v.add(t, v.const(2.0))), h)
-    return flip(v, y, sign_of(v, x))
+    As h - h q with h = min(u, 1) and q = h / (u + 1): the quotient's errors count by ``h`` only."""
+    a = at_most(v, v.abs(x), 0.375 * (v.format.precision + 2))
+    biased = v.const(v.format.magic + v.format.bias)
+    shifted = v.fma(a, v.const(float(2 / LN2)), biased)  # its low bits are the exponent field of p
+    power = v.from_bits(v.ishl(v.bits(shifted), v.iconst(v.format.fraction)))
+    r = _less_half_logarithms(v, a, v.sub(shifted, biased))
+    terms = [c * 2.0 ** (i + 1) for i, c in enumerate(EXP[v.format.name])]
+    half = v.const(0.5)
+    u = v.fma(power, v.fma(v.mul(r, r), horner(v, r, terms), r), v.fma(power, half, v.neg(half)))
+    h = at_most(v, u, 1.0)
+    return flip(v, v.fma(v.neg(h), v.div(h, v.add(u, v.const(1.0))), h), sign_of(v, x))
+
+
+def _less_half_logarithms(v: Vec, x: Value, k: Value) -> Value:
+    """x - k ln(2) / 2 for a small integer ``k``. One number does where products are exact before a sum and ln(2), as it
+    is in f32, lies near a number of the format: within a sixteenth of an ulp."""
+    if v.fused and v.format.bits == 32:
+        return v.fma(k, v.const(-rounded(LN2, v.format) / 2), x)
+    high, low = LN2_PARTS[v.format.name]
+    return v.fma(k, v.const(-low / 2), v.fma(k, v.const(-high / 2), x))
 
 
 def sinh(v: Vec, x: Value) -> Value:
