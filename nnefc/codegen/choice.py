@@ -11,8 +11,8 @@ from nnefc.codegen.spec import Access, KernelSpec, Operand
 from nnefc.codegen.target import Target
 from nnefc.ir.view import View
 
-STRIDED_COST = 8.0
-"""What an element read a stride apart costs, in elements that lie together."""
+ACCESS_COST = {Access.SAME: 1.0, Access.UNIT: 1.0, Access.SECOND: 2.0, Access.STRIDED: 8.0}
+"""What an element costs to read or write, in elements that lie together."""
 ENOUGH_UNITS = 16
 """Work units beyond which inner dimensions stay inside the unit."""
 CHUNK = 4096
@@ -39,13 +39,14 @@ def access_of(loop: Loop, operand: int) -> Access:
     stride = loop.strides[operand]
     if stride == 0 and loop.extent > 1:
         return Access.SAME
-    return Access.UNIT if stride == 1 or loop.extent == 1 else Access.STRIDED
+    if stride == 1 or loop.extent == 1:
+        return Access.UNIT
+    return Access.SECOND if stride == 2 else Access.STRIDED
 
 
 def access_cost(loop: Loop, weights: Sequence[float]) -> float:
     """The relative cost of one vector operation's memory accesses along a lane loop."""
-    kinds = [access_of(loop, k) for k in range(len(weights))]
-    return 1 + sum(w * (STRIDED_COST if a is Access.STRIDED else 1) for a, w in zip(kinds, weights, strict=True))
+    return 1 + sum(w * ACCESS_COST[access_of(loop, k)] for k, w in enumerate(weights))
 
 
 def waste(extent: int, lanes: int) -> float:

@@ -16,10 +16,12 @@ from nnefc.ir.types import DType
 
 
 class Access(enum.Enum):
-    """How an operand lies along the lanes of a vector: one element for all, neighbours, or a stride apart."""
+    """How an operand lies along the lanes of a vector: one element for all, neighbours, every second one, or a stride
+    apart."""
 
     SAME = "same"
     UNIT = "unit"
+    SECOND = "second"
     STRIDED = "strided"
 
 

@@ -134,11 +134,47 @@ class Vectors:
             return to_register(b, self.splat(scalar), dtype, self.target)
         if access is Access.STRIDED:
             return self.gather(pointer, self.strided_offsets(offset, stride), dtype, mask)
-        address = self._vector_pointer(pointer, offset, kind)
+        if access is Access.SECOND and self.lanes > 1:
+            return to_register(b, self._load_second(pointer, offset, kind, dtype, mask), dtype, self.target)
+        return to_register(b, self._load_unit(pointer, offset, kind, dtype, mask), dtype, self.target)
+
+    def _load_unit(
+        self, pointer: ir.Value, offset: ir.Value, kind: ir.Type, dtype: DType, mask: ir.Value | None
+    ) -> ir.Value:
+        """Neighbouring elements as they are in memory."""
+        b, address = self.builder, self._vector_pointer(pointer, offset, kind)
         if mask is None:
-            return to_register(b, b.load(address, align=dtype.size), dtype, self.target)
+            return b.load(address, align=dtype.size)
         args = [address, ir.Constant(I32, dtype.size), mask, _zeros(kind)]
-        return to_register(b, intrinsic(b, f"llvm.masked.load.{mangled(kind)}.p0", kind, args), dtype, self.target)
+        return intrinsic(b, f"llvm.masked.load.{mangled(kind)}.p0", kind, args)
+
+    def _load_second(
+        self, pointer: ir.Value, offset: ir.Value, kind: ir.Type, dtype: DType, mask: ir.Value | None
+    ) -> ir.Value:
+        """Every second element as it is in memory, from two vectors that reach no further than the last of them."""
+        b, n = self.builder, self.lanes
+        low = self._load_unit(pointer, offset, kind, dtype, self._picked(mask, [(e + 1) // 2 for e in range(n)]))
+        upper = b.add(offset, index(n - 1))
+        high = self._load_unit(pointer, upper, kind, dtype, self._picked(mask, [(n + j) // 2 for j in range(n)]))
+        return b.shuffle_vector(low, high, _lane_numbers([*range(0, n, 2), *range(n + 1, 2 * n, 2)]))
+
+    def _store_second(
+        self, value: ir.Value, pointer: ir.Value, offset: ir.Value, dtype: DType, mask: ir.Value | None
+    ) -> None:
+        """Store to every second element, and to none between, by two masked stores."""
+        b, n = self.builder, self.lanes
+        for first, begin, odd in ((0, 0, 0), (n // 2, n - 1, 1)):
+            numbers = [first + j // 2 for j in range(n)]
+            spread = b.shuffle_vector(value, value, _lane_numbers(numbers))
+            own = ir.Constant(ir.VectorType(ir.IntType(1), n), [int(j % 2 == odd) for j in range(n)])
+            valid = self._picked(mask, numbers)
+            address = self._vector_pointer(pointer, b.add(offset, index(begin)), value.type)
+            args = [spread, address, ir.Constant(I32, dtype.size), own if valid is None else b.and_(own, valid)]
+            intrinsic(b, f"llvm.masked.store.{mangled(value.type)}.p0", ir.VoidType(), args)
+
+    def _picked(self, mask: ir.Value | None, numbers: list[int]) -> ir.Value | None:
+        """The mask whose lanes are those of these numbers."""
+        return None if mask is None else self.builder.shuffle_vector(mask, mask, _lane_numbers(numbers))
 
     def store(
         self,
@@ -153,6 +189,11 @@ class Vectors:
         """Store one vector, as ``access`` says; lanes outside the mask touch no memory."""
         b, value = self.builder, to_memory(self.builder, value, dtype, self.target)
         void = ir.VoidType()
+        if access is Access.SECOND and self.lanes > 1 and self.target.vector_bytes == 64:
+            self._store_second(value, pointer, offset, dtype, mask)
+            return
+        if access is Access.SECOND:
+            access, stride = Access.STRIDED, index(2)
         if access is Access.STRIDED:
             addresses = self._addresses(pointer, self.strided_offsets(offset, stride), dtype.size)
             name = f"llvm.masked.scatter.{mangled(value.type)}.v{self.lanes}p0"
@@ -174,6 +215,10 @@ def _zeros(kind: ir.VectorType) -> ir.Constant:
     return ir.Constant(kind, [ir.Constant(kind.element, 0)] * kind.count)
 
 
+def _lane_numbers(numbers: list[int]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(I32, len(numbers)), numbers)
+
+
 def fma(b: ir.IRBuilder, target: Target, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
     """x * y + z, fused where the target has the instruction."""
     if target.fma:
@@ -191,7 +236,7 @@ class Lattice:
     """Where the elements of a tile lie: geometry positions of the strides from row to row and from lane to lane.
 
     Row ``r``, column ``c``, lane ``l`` of operand ``k`` is element ``offsets[k] + r * g[row_at + k] +
-    (c * lanes + l) * s`` with ``s`` 0, 1 or ``g[lane_at + k]`` as its access says. ``masked`` tiles have ``count``
+    (c * lanes + l) * s`` with ``s`` 0, 1, 2 or ``g[lane_at + k]`` as its access says. ``masked`` tiles have ``count``
     valid lanes in all (over the columns); others have all.
     """
 
@@ -207,7 +252,8 @@ class Lattice:
     def places(self, k: int, offsets: Offsets, g: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The NumPy meaning: element numbers (rows, cols, lanes) of operand ``k`` and which of them are valid."""
         lane = np.arange(self.cols * self.lanes)
-        step = {Access.SAME: 0, Access.UNIT: 1, Access.STRIDED: int(g[self.lane_at + k])}[self.operands[k].access]
+        steps = {Access.SAME: 0, Access.UNIT: 1, Access.SECOND: 2, Access.STRIDED: int(g[self.lane_at + k])}
+        step = steps[self.operands[k].access]
         row = np.arange(self.rows) * (int(g[self.row_at + k]) if self.operands[k].moves else 0)
         places = offsets[k] + row[:, None] + lane * step
         valid = np.broadcast_to(lane < (count if self.masked else self.cols * self.lanes), places.shape)
@@ -256,8 +302,8 @@ class Accessor:
         if operand.access is Access.STRIDED:
             stride = load_i64(b, self.g, index(lattice.lane_at + k))
             offset = b.add(offset, b.mul(stride, index(col * lattice.lanes)))
-        elif operand.access is Access.UNIT and col:
-            offset = b.add(offset, index(col * lattice.lanes))
+        elif operand.access is not Access.SAME and col:
+            offset = b.add(offset, index(col * lattice.lanes * (2 if operand.access is Access.SECOND else 1)))
         return b.extract_value(self.p, k), offset, stride
 
     def load(self, k: int, row: int, col: int) -> ir.Value:
