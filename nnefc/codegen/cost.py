@@ -212,9 +212,10 @@ def _cycles(call: Call, machine: Machine, target: Target) -> float:
     if isinstance(call, Panels):
         tile, outputs = call.tile, call.contract.output.shape[-1]
         padded = 1.0 if call.pixel_lanes else math.ceil(outputs / tile.width) * tile.width / max(outputs, 1)
-        waiting = max(1.0, 4 * machine.vectors / (tile.rows * tile.cols))
+        waiting = max(1.0, 4 * machine.vectors / (tile.rows * tile.cols * tile.lines))
         step = step_of(call.x.dtype, target).products / group_of(call.x.dtype)
-        return multiply_adds(call) * padded * waiting * step / (tile.lanes * machine.vectors)
+        lanes = target.lanes(call.contract.sum_type)
+        return multiply_adds(call) * padded * waiting * step / (lanes * machine.vectors)
     size = max(v.dtype.size for v in (*call.reads(), *call.writes()))
     operations = _FLOPS[type(call)](call, FUNCTION_COST)
     return operations * max(4, size) / (machine.vector_bytes * machine.vectors)

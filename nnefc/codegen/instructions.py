@@ -229,38 +229,59 @@ def zero_tiles(tiles: tuple[Tile, ...]) -> Instruction:
 def outer(tiles: tuple[Tile, ...], target: Target, x_type: DType, w_type: DType) -> Instruction:
     """outer(accs, x, xo, rs, w, wo): acc[r, c, l] += x[xo + r * rs] * w[wo + o] for each of a tuple of accumulators of
     as many rows; o counts their outputs, those of the first first. Half precision in memory is widened exactly."""
+    meaning, emit = _outer(tiles, 1, target, x_type, w_type)
+    return operation(
+        "outer",
+        lambda accs, x, xo, rs, w, wo: meaning(accs, x, xo, rs, w, wo, 0),
+        lambda accs, x, xo, rs, w, wo: types.Tuple(tiles),
+        lambda b, result, kinds, args: emit(b, result, kinds, (*args, index(0))),
+    )
+
+
+def outer_lines(tiles: tuple[Tile, ...], lines: int, target: Target, x_type: DType, w_type: DType) -> Instruction:
+    """outer_lines(accs, x, xo, rs, w, wo, ls): ``outer`` for as many times ``tiles`` as there are ``lines``: the
+    accumulators of line n take w[wo + n * ls + o]."""
+    meaning, emit = _outer(tiles, lines, target, x_type, w_type)
+    return operation("outer_lines", meaning, lambda accs, x, xo, rs, w, wo, ls: types.Tuple(tiles * lines), emit)
+
+
+def _outer(
+    tiles: tuple[Tile, ...], lines: int, target: Target, x_type: DType, w_type: DType
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The meaning and the emission of ``outer_lines``."""
     rows, sums = tiles[0].rows, tiles[0].dtype.numpy
     starts = [sum(t.cols * t.lanes for t in tiles[:k]) for k in range(len(tiles))]
-    columns = [(k, c, starts[k] + c * t.lanes) for k, t in enumerate(tiles) for c in range(t.cols)]
+    every = [(n, at, t) for n in range(lines) for at, t in zip(starts, tiles, strict=True)]
+    columns = [(k, c, n, at + c * t.lanes) for k, (n, at, t) in enumerate(every) for c in range(t.cols)]
 
     def meaning(
-        accs: tuple[np.ndarray, ...], x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int
+        accs: tuple[np.ndarray, ...], x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int, ls: int
     ) -> tuple[np.ndarray, ...]:
         column = x[xo + np.arange(rows) * rs].astype(sums)[:, None, None]
-        ends = [wo + start + t.cols * t.lanes for start, t in zip(starts, tiles, strict=True)]
-        wide = w[wo : ends[-1]].astype(sums)
-        rights = [wide[s : e - wo].reshape(t.cols, t.lanes) for s, e, t in zip(starts, ends, tiles, strict=True)]
+        places = [(wo + n * ls + at, t) for n, at, t in every]
+        rights = [w[at : at + t.cols * t.lanes].astype(sums).reshape(t.cols, t.lanes) for at, t in places]
         return tuple(acc + column * right for acc, right in zip(accs, rights, strict=True))
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
-        accs, x, xo, rs, w, wo = args
+        accs, x, xo, rs, w, wo, ls = args
         x, w = b.gep(x, [xo], inbounds=True), b.gep(w, [wo], inbounds=True)
-        held = [b.extract_value(accs, k) for k in range(len(tiles))]
+        begin = [w, *(b.gep(w, [b.mul(ls, index(n))], inbounds=True) for n in range(1, lines))]
+        held = [b.extract_value(accs, k) for k in range(len(every))]
         right = []
-        for k, _, at in columns:
-            vectors = Vectors(b, target, tiles[k].lanes)
-            right.append(vectors.load(w, index(at), Access.UNIT, None, w_type, None))
+        for k, _, n, at in columns:
+            vectors = Vectors(b, target, every[k][2].lanes)
+            right.append(vectors.load(begin[n], index(at), Access.UNIT, None, w_type, None))
         for r in range(rows):
             place = b.mul(rs, index(r))
             lefts = [Vectors(b, target, t.lanes).load(x, place, Access.SAME, None, x_type, None) for t in tiles]
-            for (k, c, _), weights in zip(columns, right, strict=True):
-                n, left = r * tiles[k].cols + c, lefts[k]
+            for (k, c, _, _), weights in zip(columns, right, strict=True):
+                n, left = r * every[k][2].cols + c, lefts[k % len(tiles)]
                 held[k] = b.insert_value(held[k], fma(b, target, left, weights, b.extract_value(held[k], n)), n)
         for k, value in enumerate(held):
             accs = b.insert_value(accs, value, k)
         return accs
 
-    return operation("outer", meaning, lambda accs, x, xo, rs, w, wo: types.Tuple(tiles), emit)
+    return meaning, emit
 
 
 def _prefetch(q: np.ndarray, offset: int) -> None:

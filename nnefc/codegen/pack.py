@@ -164,16 +164,47 @@ def _parts(
     if cut is None:
         ranked, rank = ranked_cuts(rows, outputs, count, lanes, target, exact, step), way_of(ways, call).rank
         cut = ranked[min(rank, len(ranked) - 1)]
-        pixels = pixel_loop(call) if group_of(call.x.dtype) == 1 and not rank else None
-        found = pixel_tile(pixels.extent, outputs, count, lanes, target) if pixels is not None else None
-        least = PIXEL_GAIN * cut_time(cut, rows, count, lanes, target) / rows
-        if pixels is not None and found is not None and found[0] / pixels.extent < least:
+        found = _pixel_tile(call, target) if not rank else None
+        if found is not None and found[0] < PIXEL_GAIN * cut_time(cut, rows, count, lanes, target) / rows:
             yield call, found[1], True
             return
     first = 0
     for part, tile in zip(cut, tile_shapes(cut, rows, count, lanes, target, step), strict=True):
         yield (call if len(cut) == 1 else _outputs(call, first, part.outputs)), tile, False
         first += part.outputs
+
+
+def contraction_cycles(call: Contract, target: Target) -> float:
+    """The estimated time of a contraction that is done in the best way."""
+    rows, count, lanes = _row_extent(call), steps(call), target.lanes(call.sum_type)
+    step = step_of(call.x.dtype, target)
+    (cut, *_) = ranked_cuts(rows, call.w.shape[-1], count, lanes, target, False, step)
+    direct, found = cut_time(cut, rows, count, lanes, target, step) / rows, _pixel_tile(call, target)
+    pixel = found[0] if found is not None and found[0] < PIXEL_GAIN * direct else direct
+    return pixel * math.prod(call.output.shape[:-1])
+
+
+def _pixel_tile(call: Contract, target: Target) -> tuple[float, TileShape] | None:
+    """:func:`pixel_tile` for a contraction, with the time for one pixel; None if there is none."""
+    pixels = pixel_loop(call) if group_of(call.x.dtype) == 1 else None
+    if pixels is None:
+        return None
+    line = line_loop(call, pixels)
+    found = pixel_tile(
+        pixels.extent,
+        call.w.shape[-1],
+        steps(call),
+        target.lanes(call.sum_type),
+        target,
+        line.extent if line is not None else 1,
+        pixels.strides[-1] != 1,
+    )
+    return found and (found[0] / pixels.extent, found[1])
+
+
+def line_loop(call: Contract, pixels: Loop) -> Loop | None:
+    """The innermost loop over pixels but ``pixels``, whose neighbours may be one tile; None if there is none."""
+    return next((p for p in reversed(pixel_loops(call)) if p != pixels), None)
 
 
 def pixel_loop(call: Contract) -> Loop | None:

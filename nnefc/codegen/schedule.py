@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from nnefc.codegen.arena import place_temporaries
 from nnefc.codegen.chain import Chain, chained
 from nnefc.codegen.cost import expected_seconds
+from nnefc.codegen.layout import lay_out
 from nnefc.codegen.made import Prepared
 from nnefc.codegen.pack import common_cuts, pack
 from nnefc.codegen.scale import scale_weights
@@ -71,7 +72,8 @@ def _prepared(programs: list[Program], target: Target, small: bool, ways: Ways) 
     sizes = {} if small else common_sizes(shared, target, ways)
     cuts = common_cuts(shared, target, small)
     while shared:
-        packed = pack(use_winograd(shared.pop(0), target, sizes), target, cuts, small, ways)
+        laid_out = lay_out(use_winograd(shared.pop(0), target, sizes), target, ways)
+        packed = pack(laid_out, target, cuts, small, ways)
         yield Prepared.of(chained(scale_weights(packed)))
 
 

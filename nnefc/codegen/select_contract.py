@@ -9,7 +9,7 @@ from nnefc.codegen.groups import group_of
 from nnefc.codegen.kernels.contract import ContractKernel
 from nnefc.codegen.kernels.pixels import PixelsKernel
 from nnefc.codegen.nest import Loop, collapsed, flattened, nest, places, unit_loop, volume, without
-from nnefc.codegen.pack import Panels, pixel_loop, pixel_loops, reduced_loops, row_loop
+from nnefc.codegen.pack import Panels, line_loop, pixel_loop, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import TileShape
 from nnefc.ir.expr import arg
@@ -51,8 +51,12 @@ def select_pixels(call: Panels) -> Choice:
     views = (call.x, call.w, *plain.extras, plain.output)
     lane = pixel_loop(plain)
     assert lane is not None
-    pixels = list(pixel_loops(plain))
+    pixels, line = list(pixel_loops(plain)), line_loop(plain, lane)
     pixels.remove(lane)
+    step = unit_loop(len(views))
+    if line is not None and tile.lines > 1:
+        pixels[pixels.index(line)] = Loop(line.extent // tile.lines, tuple(s * tile.lines for s in line.strides))
+        step = Loop(tile.lines, (line.strides[0], 0, *line.strides[1:]))
     groups = collapsed(nest(plain.output.shape[: plain.groups], [v.strides[: plain.groups] for v in views]))
     outer = (*groups, *(Loop(p.extent, (p.strides[0], 0, *p.strides[1:])) for p in pixels))
     lane = Loop(lane.extent, (lane.strides[0], 0, *lane.strides[1:]))
@@ -68,10 +72,11 @@ def select_pixels(call: Panels) -> Choice:
         tile.cols,
         tile.lanes,
         tile.last,
+        tile.lines,
     )
     geometry = (
         *(lane.extent, volume(above), inner.extent, inner.strides[0]),
-        *(*row.strides, *lane.strides, *flattened(outer), *places(above)),
+        *(*row.strides, *lane.strides, *step.strides, *flattened(outer), *places(above)),
     )
     return Choice(spec, views, geometry, volume(outer))
 

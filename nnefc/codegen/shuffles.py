@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,10 +67,10 @@ def map_transposed(lattice: Lattice, expr: Expr) -> Instruction:
 
 def store_turned(lattice: Lattice, expr: Expr, extras: Sequence[int], target_operand: int) -> Instruction:
     """store_turned(results, p, offsets, g, count): what ``store_tile`` does, for an operand that moves by one element
-    from row to row: the tile is transposed, and a lane's rows are stored together. No tile is masked, and there are no
-    more rows than lanes."""
-    rows, lanes = lattice.rows, lattice.lanes
-    size = 1 << (rows - 1).bit_length()
+    from row to row: the tile is transposed, by blocks of as many rows as there are lanes, and a lane's rows of a block
+    are stored together. No tile is masked."""
+    lanes = lattice.lanes
+    blocks = [range(r, min(r + lanes, lattice.rows)) for r in range(0, lattice.rows, lanes)]
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
         results, p, offsets, g, count = args
@@ -77,9 +78,10 @@ def store_turned(lattice: Lattice, expr: Expr, extras: Sequence[int], target_ope
         tile = b.extract_value(results, 0)
         pointer, start = b.extract_value(p, target_operand), b.extract_value(offsets, target_operand)
         step = load_i64(b, g, index(lattice.lane_at + target_operand))
-        for c in range(lattice.cols):
-            values = []
-            for r in range(rows):
+        for c, block in itertools.product(range(lattice.cols), blocks):
+            values, rows = [], len(block)
+            size = 1 << (rows - 1).bit_length()
+            for r in block:
                 operands = [b.extract_value(tile, r * lattice.cols + c), *(access.load(k, r, c) for k in extras)]
                 values.append(to_memory(b, emit_expr(b, expr, operands, lanes, lattice.target), dtype, lattice.target))
             unused = [ir.Constant(values[0].type, ir.Undefined)] * (size - rows)
@@ -88,7 +90,7 @@ def store_turned(lattice: Lattice, expr: Expr, extras: Sequence[int], target_ope
                 piece = _shuffled(
                     b, turned[lane % size], turned[lane % size], range(lane // size * size, lane // size * size + rows)
                 )
-                place = b.add(start, b.mul(step, index(c * lanes + lane)))
+                place = b.add(start, b.add(b.mul(step, index(c * lanes + lane)), index(block.start)))
                 address = b.bitcast(b.gep(pointer, [place], inbounds=True), piece.type.as_pointer())
                 b.store(piece, address, align=dtype.size)
 

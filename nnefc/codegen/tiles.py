@@ -18,6 +18,8 @@ SPLIT_GAIN = 0.03
 """The part of the time that a second launch must save."""
 PIXEL_GAIN = 0.8
 """The part of the time of lanes along outputs below which lanes lie along pixels."""
+TILE_COST = 16.0
+"""Cycles that a tile whose lanes lie along pixels takes to begin and to end."""
 LATENCY = 4.0
 """Cycles from a multiply-add to one that adds to its result."""
 CACHES = ((16 << 10, math.inf), (512 << 10, 24.0), (1 << 62, 8.0))
@@ -49,12 +51,14 @@ def step_of(dtype: DType, target: Target) -> Step:
 
 @dataclass(frozen=True)
 class TileShape:
-    """A register tile: ``rows`` pixels by ``cols`` vectors of ``lanes`` outputs and, if not 0, one of ``last``."""
+    """A register tile: ``rows`` pixels by ``cols`` vectors of ``lanes`` outputs and, if not 0, one of ``last``. Where
+    lanes lie along pixels, the rows are outputs, and there are as many columns for each of ``lines`` neighbours."""
 
     rows: int
     cols: int
     lanes: int
     last: int = 0
+    lines: int = 1
 
     @property
     def width(self) -> int:
@@ -189,21 +193,27 @@ def tile_shapes(
     return tuple(TileShape(h, p.cols, p.lanes, p.last) for h, p in zip(heights, cut, strict=True))
 
 
-def pixel_tile(pixels: int, outputs: int, steps: int, lanes: int, target: Target) -> tuple[float, TileShape] | None:
-    """The best tile whose lanes lie along ``pixels`` neighbours and whose rows are all ``outputs``, with its time as
-    :func:`cut_time` counts; None if none is full or fits the registers. Every vector stored counts 4, as it may have to
-    be turned; pixels of the last tile may overlap."""
+def pixel_tile(
+    pixels: int, outputs: int, steps: int, lanes: int, target: Target, lines: int = 1, turned: bool = True
+) -> tuple[float, TileShape] | None:
+    """The best tile whose lanes lie along ``pixels`` neighbours and whose rows are all ``outputs``, with its time for
+    one line of pixels as :func:`cut_time` counts; None if none is full or fits the registers. Pixels of the last tile
+    may overlap.
+
+    Two of ``lines`` are one tile where they are even: they share the weights. If ``turned``, vectors of pixels are
+    transposed as they are stored, which takes 4 for each."""
     rate = 1 if target.vector_bytes == 64 else 2
     half = lanes // 2 if target.vector_bytes == 64 else 0
     shapes = [(cols, lanes, last) for cols in range(1, MOST_COLS) for last in sorted({0, half})]
     found: list[tuple[float, int, TileShape]] = []
-    for cols, size, last in [*shapes, *([(1, half, 0)] if half else [])]:
-        tile, count = TileShape(outputs, cols, size, last), cols + (last > 0)
-        if tile.width > pixels or outputs > size or outputs * count + count + 2 > target.vector_registers:
-            continue
-        step = max(outputs * tile.width / lanes / rate, outputs / 2 + count / rate, LATENCY)
-        time = (steps * step + 4 * outputs * count) * math.ceil(pixels / tile.width)
-        found.append((time, -tile.width, tile))
+    for together in (1, 2) if lines % 2 == 0 else (1,):
+        for cols, size, last in [*shapes, *([(1, half, 0)] if half else [])]:
+            tile, count = TileShape(outputs, cols, size, last, together), (cols + (last > 0)) * together
+            if tile.width > pixels or (outputs + 1) * count + 2 > target.vector_registers:
+                continue
+            step = max(outputs * tile.width * together / lanes / rate, outputs / 2 + count / rate, LATENCY)
+            time = steps * step + (4 if turned else 1) * outputs * count + TILE_COST
+            found.append((time * math.ceil(pixels / tile.width) / together, -tile.width, tile))
     if not found:
         return None
     time, _, tile = min(found, key=lambda f: f[:2])

@@ -210,9 +210,9 @@ class Drawer:
         f = x_type or self.pick(DType.F32, DType.F32, DType.F64)
         channels, high, wide = (int(self.pick(*choices)) for choices in ((1, 3), (1, 3, 5), (1, 3, 5)))
         rows, pixels, outputs = (
-            int(self.pick(1, 2, 5)),
+            int(self.pick(1, 2, 4, 5)),
             int(self.pick(8, 9, 16, 17, 24, 33, 50)),
-            int(self.rng.integers(1, 9)),
+            int(self.rng.integers(1, 15)),
         )
         line, plane = pixels + wide + 1, (pixels + wide + 1) * (rows + high)
         x = self.view((channels * plane + 3,), f, dense=True)

@@ -160,7 +160,7 @@ def test_aarch64_objects_need_nothing(tmp_path: Path) -> None:
         specs += [choice.spec for choice in choices(call, memory, ARM)]
     kernels = compile_kernels(tuple(dict.fromkeys(specs)), ARM)
     assert {spec.family for spec in kernels} == set(
-        "map transpose rows window contract gather box scatter scan sort suppress".split()
+        "map transpose rows window contract pixels gather box scatter scan sort suppress".split()
     )
     for spec, kernel in kernels.items():
         assert set(kernel.undefined) <= ALLOWED, f"{spec} needs {kernel.undefined}"
