@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +57,14 @@ class Calibration:
             "tensors": {name: _record(s) for name, s in self.tensors.items()},
         }
         target = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=target.absolute().parent, prefix=f".{target.name}.")
+        part = target.with_name(f".{target.name}.{os.getpid()}")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
+            with open(part, "x", encoding="utf-8") as file:
                 json.dump(record, file, allow_nan=False)
                 file.write("\n")
-            os.replace(temporary, target)
+            os.replace(part, target)
         except BaseException:
-            os.unlink(temporary)
+            part.unlink(missing_ok=True)
             raise
 
     @staticmethod

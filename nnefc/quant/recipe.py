@@ -16,7 +16,7 @@ from nnefc.ir.graph import Graph
 from nnefc.quant.ranges import METHODS, PERCENTILE, Codes
 from nnefc.quant.scheme import SCHEMES, Scheme
 
-DEFAULT_METHOD = "minmax"
+DEFAULT_METHOD = "mse"
 BITS = range(2, 17)
 """What codes may have."""
 CHOICES = ("name", "pattern", "op")
