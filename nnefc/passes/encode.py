@@ -70,6 +70,8 @@ class _Encoding:
         for op in self._graph.ops:
             self._translate(op)
         outputs = tuple(self._output(v, inputs) for v in self._graph.outputs)
+        read = {v.name for v in outputs} | {v.name for op in self._ops for v in op.inputs if isinstance(v, Value)}
+        self._ops = [op for op in self._ops if op.kind != "quantize_linear" or op.output.name in read]
         return self._graph.replace(inputs=tuple(inputs), ops=tuple(self._ops), outputs=outputs, tensors=self._tensors)
 
     def _output(self, value: Value, inputs: Sequence[Value]) -> Value:

@@ -159,7 +159,7 @@ class _Rewriting:
     def _contract(self, c: Contract) -> Call:
         code = self._code(c.x)
         if code is None:
-            raise _Refused("its first operand is not quantized to 8 bits, one scale for all")
+            raise _Refused("its first operand is not quantized to 8 bits with one scale for all")
         held = self._coded.weights(c.w)
         if held is None:
             raise _Refused("its second operand is no tensor of constant codes")
@@ -188,7 +188,11 @@ class _Rewriting:
         views = (c.x, *c.weights) if isinstance(c, Window) else c.inputs
         code = self._code(views[0]) if views else None
         if c.op != "sum" or code is None:
-            raise _Refused("" if c.op != "sum" or len(views) != 2 else "its first operand is not quantized to 8 bits")
+            raise _Refused(
+                ""
+                if c.op != "sum" or len(views) != 2
+                else "its first operand is not quantized to 8 bits with one scale for all"
+            )
         dtype = c.expr.dtype
         step = centred(arg(0, DType.U8), code.zero)
         if c.expr == arg(0, dtype) and len(views) == 1:
