@@ -13,6 +13,7 @@ from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Tensor, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.evaluate import variable_values
 from nnefc.ops.primitive import primitives
+from nnefc.quant.equalize import equalize
 
 FLOATS = (DType.F32, DType.F64)
 AFFINE = ("batch_normalization", "add", "sub", "mul", "div")
@@ -26,12 +27,13 @@ def prepare(graph: Graph) -> Graph:
     Encodings are dropped, stored codes decoded. Operations on constants are computed where this takes no more memory,
     and batch normalizations, products and sums with one number per channel go into the weights and the bias of the
     convolution or linear layer before them, if nothing else reads its result: computed in float64 and rounded once. A
-    result keeps the name of the last operation that went into it. Shared weights are copied where they change.
+    result keeps the name of the last operation that went into it. Shared weights are copied where they change. In the
+    end the channels of layers between which no clamp lies are equalized, by powers of two.
     """
     made = _Preparation(_bare(graph))
     made.fold_constants()
     made.fold_affine()
-    return made.graph()
+    return equalize(made.graph(), across_clamps=False, exact=True)
 
 
 def _bare(graph: Graph) -> Graph:

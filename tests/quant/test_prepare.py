@@ -9,6 +9,8 @@ import pytest
 from networks import network, samples
 
 import nnefc
+from nnefc.formats.nnef import parse_graph
+from nnefc.formats.nnef.tensor import tensor_of
 from nnefc.ir.graph import Graph
 from nnefc.ir.verify import verify
 from nnefc.ops.evaluate import variable_values
@@ -112,3 +114,32 @@ def test_encodings_are_dropped_and_codes_decoded(tmp_path: Path) -> None:
     assert all(v.type.encoding is None for v in made.values.values())
     assert made.tensors["w"].item == "float"
     assert np.array_equal(variable_values(made, made.producers["w"]), variable_values(coded, coded.producers["w"]))
+
+
+def test_preparing_evens_out_channels_exactly() -> None:
+    """Where no clamp lies between layers; ranges of channels behind a clamp are alike, and stay so."""
+    text = """version 1.0;
+    graph net(x) -> (y)
+    {{
+        x = external<scalar>(shape = [1, 3, 5, 5]);
+        w1 = variable<scalar>(shape = [8, 3, 3, 3], label = 'w1');
+        w2 = variable<scalar>(shape = [4, 8, 1, 1], label = 'w2');
+        h = conv(x, w1);
+        r = {};
+        y = conv(r, w2);
+    }}
+    """
+    rng = np.random.default_rng(0)
+    powers = np.exp2(rng.integers(-6, 7, 8)).astype(np.float32)
+    w1, w2 = (rng.standard_normal(s).astype(np.float32) for s in ((8, 3, 3, 3), (4, 8, 1, 1)))
+    scaled = {"w1": w1 * powers.reshape(8, 1, 1, 1), "w2": w2 / powers.reshape(1, 8, 1, 1)}
+    x = rng.standard_normal((1, 3, 5, 5)).astype(np.float32)
+    for activation, even in (("relu(h)", True), ("clamp(h, 0.0, 6.0)", False)):
+        graph = parse_graph(text.format(activation))
+        graph = graph.replace(tensors={name: tensor_of(a) for name, a in scaled.items()})
+        made = prepare(graph)
+        assert (made is graph) == (not even)
+        if even:
+            ranges = np.abs(variable_values(made, made.producers["w1"])).max((1, 2, 3))
+            assert ranges.max() / ranges.min() < 8
+        np.testing.assert_array_equal(*(nnefc.evaluate(g, {"x": x})["y"] for g in (graph, made)))

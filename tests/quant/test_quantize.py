@@ -39,13 +39,14 @@ def test_encodings_are_those_of_the_scheme() -> None:
 
 
 def test_ranges_hold_all_values_and_codes_all_weights() -> None:
-    result = quantized(prepare(NET), recipe_of(setting_of({"method": "minmax"})), data=DATA)
+    prepared = prepare(NET)
+    result = quantized(prepared, recipe_of(setting_of({"method": "minmax"})), data=DATA)
     rows = {row.name: row for row in result.tensors}
     every = np.concatenate([d["x"].ravel() for d in DATA])
     assert rows["x"].observed == (every.min(), every.max())
     assert rows["x"].range == rows["x"].observed
     for name in ("w1", "w2", "w3"):
-        before, after = (variable_values(g, g.producers[name]) for g in (NET, result.graph))
+        before, after = (variable_values(g, g.producers[name]) for g in (prepared, result.graph))
         scale = np.asarray(rows[name].encoding["scale"])
         scale = scale.reshape(scale.shape + (1,) * (before.ndim - scale.ndim))
         assert (np.abs(before - after) <= scale * 0.5001).all()
