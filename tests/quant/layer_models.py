@@ -113,3 +113,23 @@ def snr(real: np.ndarray, seen: np.ndarray) -> float:
     """The signal-to-noise ratio in dB."""
     noise = float(np.sum((real.astype(np.float64) - seen) ** 2))
     return math.inf if noise == 0 else 10 * math.log10(float(np.sum(real.astype(np.float64) ** 2)) / noise)
+
+
+SMALL = """
+version 1.0;
+graph small( x ) -> ( y )
+{
+    x = external(shape = [1,2,6,6]);
+    w1 = variable(shape = [8,2,3,3], label = 'w1');
+    b1 = variable(shape = [1,8], label = 'b1');
+    w2 = variable(shape = [12,128], label = 'w2');
+    w3 = variable(shape = [4,12], label = 'w3');
+    c1 = conv(x, w1, b1, padding = [(0,0),(0,0)]);
+    r1 = relu(c1);
+    f1 = reshape(r1, shape = [1,128]);
+    l2 = linear(f1, w2);
+    r2 = relu(l2);
+    y = linear(r2, w3);
+}
+"""
+"""Three layers."""
