@@ -16,6 +16,7 @@ from numba.core import types
 
 from nnefc.codegen.device import Instruction
 from nnefc.codegen.emit import emit_expr
+from nnefc.codegen.packing import packing_of, store_packed
 from nnefc.codegen.spec import Access
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64
@@ -172,10 +173,19 @@ def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_opera
         results, p, offsets, g, count = args
         access = lattice.emitter(b, p, offsets, g, count)
         tiles = [b.extract_value(results, k) for k in range(len(kinds[0]))]
-        for n, r, c in access.each():
+        packing = packing_of(expr, lattice, target_operand)
+        stored = expr if packing is None else packing.value
+
+        def value(n: int, r: int, c: int) -> ir.Value:
             values = [_first_lanes(b, b.extract_value(t, n), lattice.lanes) for t in tiles]
             values += [access.load(k, r, c) for k in extras]
-            access.store(target_operand, r, c, emit_expr(b, expr, values, lattice.lanes, lattice.target))
+            return emit_expr(b, stored, values, lattice.lanes, lattice.target)
+
+        if packing is not None:
+            store_packed(access, target_operand, packing, access.each(), value)
+            return
+        for n, r, c in access.each():
+            access.store(target_operand, r, c, value(n, r, c))
 
     return operation("store_tile", meaning, lambda results, p, offsets, g, count: types.void, emit)
 

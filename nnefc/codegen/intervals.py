@@ -36,6 +36,11 @@ def every(dtype: DType) -> Interval:
     return Interval(int(info.min), int(info.max))
 
 
+def bounds_of(expr: Expr) -> Interval:
+    """Bounds of an expression, whatever its arguments are."""
+    return every(expr.dtype) if expr.op == "arg" else interval_of(expr, [bounds_of(a) for a in expr.args])
+
+
 def interval_of(node: Expr, operands: Sequence[Interval]) -> Interval:
     """Bounds of a node by those of its operands. What is not known is every value of its type.
 

@@ -322,6 +322,15 @@ class Accessor:
         pointer, offset, stride = self._place(k, row, col)
         self.vectors.store(value, pointer, offset, operand.access, stride, operand.dtype, self.masks[col])
 
+    def store_bytes(self, k: int, row: int, col: int, value: ir.Value, first: int, count: int) -> None:
+        """Store ``count`` elements of a vector of bytes, from ``first`` on, to operand ``k`` from a column's start on;
+        its lanes are neighbours and none is masked."""
+        b = self.b
+        pointer, offset, _ = self._place(k, row, col)
+        part = ir.Constant(ir.VectorType(I32, count), list(range(first, first + count)))
+        value = value if count == value.type.count else b.shuffle_vector(value, value, part)
+        b.store(value, b.bitcast(self.vectors.element(pointer, offset), value.type.as_pointer()), align=1)
+
     def each(self) -> list[tuple[int, int, int]]:
         """(number in the tile, row, column) of every vector."""
         return [(r * self.lattice.cols + c, r, c) for r in range(self.lattice.rows) for c in range(self.lattice.cols)]

@@ -1,0 +1,122 @@
+"""Bytes from vectors of 32-bit integers, four vectors at a time, by x86's packing instructions.
+
+``packuswb`` of ``packssdw`` of any 32-bit integers cuts them to 0 .. 255. So what a code is cut to at the ends of a
+byte need not be computed, and a zero point is added half way, to twice as many elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from nnefc.codegen.intervals import bounds_of
+from nnefc.codegen.spec import Access
+from nnefc.codegen.target import Target
+from nnefc.codegen.tile import I32, Accessor, Lattice
+from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
+from nnefc.ir.expr import Expr
+from nnefc.ir.types import DType
+
+I8, I16 = ir.IntType(8), ir.IntType(16)
+_PACK = {
+    4: ("llvm.x86.sse2.packssdw.128", "llvm.x86.sse2.packuswb.128"),
+    8: ("llvm.x86.avx2.packssdw", "llvm.x86.avx2.packuswb"),
+    16: ("llvm.x86.avx512.packssdw.512", "llvm.x86.avx512.packuswb.512"),
+}
+"""By lanes: 32 bits to 16, 16 to unsigned 8, in each 128 bits the first operand's before the second's."""
+TOP = 255
+MOST_ZERO = 32000
+"""Zero points that sums of 16 bits hold beside any byte."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A U8 expression as ``value``, I32, plus ``zero``, cut to 0 .. 255."""
+
+    value: Expr
+    zero: int
+
+
+def packing_of(expr: Expr, lattice: Lattice, operand: int) -> Packing | None:
+    """How an expression is packed that is stored to an operand, as whole vectors of neighbours; None where it is not
+    such a one, or the target has no instructions."""
+    stored, lanes = lattice.operands[operand], lattice.lanes
+    if lattice.masked or stored.access is not Access.UNIT or lanes not in _PACK or not _packs(lattice.target, lanes):
+        return None
+    if expr.dtype is not DType.U8 or expr.op != "cast" or expr.args[0].dtype is not DType.I32:
+        return None
+    value = expr.args[0]
+    found = bounds_of(value)
+    if found.low < 0 or found.high > TOP:
+        return None
+    value = _without(value, "max", 0)
+    value = _without(value, "min", TOP)
+    value = _without(value, "max", 0)
+    if value.op == "add" and value.args[1].op == "const" and abs(int(value.args[1].value or 0)) <= MOST_ZERO:
+        first, zero = value.args[0], int(value.args[1].value or 0)
+        bounds = bounds_of(first)
+        if bounds.high + zero < 2**31 and bounds.low + zero >= -(2**31):
+            return Packing(first, zero)
+    return Packing(value, 0)
+
+
+def _without(value: Expr, op: str, end: int) -> Expr:
+    """The operand of a cut at an end of the bytes, which packing does."""
+    if value.op == op and value.args[1].op == "const" and value.args[1].value == end:
+        return value.args[0]
+    return value
+
+
+def _packs(target: Target, lanes: int) -> bool:
+    return target.madd and 4 * lanes <= target.vector_bytes
+
+
+def store_packed(
+    access: Accessor,
+    operand: int,
+    packing: Packing,
+    places: Sequence[tuple[int, int, int]],
+    emit: Callable[[int, int, int], ir.Value],
+) -> None:
+    """Store what ``emit(number, row, column)`` gives for each vector of a tile (``packing.value`` there) as bytes."""
+    for first in range(0, len(places), 4):
+        chunk = places[first : first + 4]
+        values = [emit(*place) for place in chunk]
+        packed = _packed(access.b, [*values, *[values[-1]] * (4 - len(chunk))], packing.zero)
+        for start, count in _runs(chunk):
+            _, row, column = chunk[start]
+            access.store_bytes(operand, row, column, packed, start * access.lattice.lanes, count * access.lattice.lanes)
+
+
+def _packed(b: ir.IRBuilder, values: Sequence[ir.Value], zero: int) -> ir.Value:
+    """The bytes of four vectors, one after the other."""
+    lanes = values[0].type.count
+    halves_name, bytes_name = _PACK[lanes]
+    halves = []
+    for pair in (values[:2], values[2:]):
+        half = intrinsic(b, halves_name, ir.VectorType(I16, 2 * lanes), pair)
+        if zero:
+            name = f"llvm.sadd.sat.v{2 * lanes}i16"
+            half = intrinsic(b, name, half.type, [half, int_splat(16, 2 * lanes, zero)])
+        halves.append(half)
+    mixed = intrinsic(b, bytes_name, ir.VectorType(I8, 4 * lanes), halves)
+    if lanes == 4:
+        return mixed
+    words = b.bitcast(mixed, ir.VectorType(I32, lanes))
+    order = [4 * part + vector for vector in range(4) for part in range(lanes // 4)]
+    words = b.shuffle_vector(words, words, ir.Constant(ir.VectorType(I32, lanes), order))
+    return b.bitcast(words, mixed.type)
+
+
+def _runs(chunk: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """Parts of four vectors that lie one after the other in a row: of one, of an even and the next, or all."""
+    rows = [row for _, row, _ in chunk]
+    if len(rows) == 4 and rows[0] == rows[3]:
+        return [(0, 4)]
+    found = []
+    for k in range(0, len(rows), 2):
+        same = k + 1 < len(rows) and rows[k] == rows[k + 1]
+        found += [(k, 2)] if same else [(j, 1) for j in range(k, min(k + 2, len(rows)))]
+    return found
