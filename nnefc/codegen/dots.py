@@ -48,7 +48,7 @@ def dot(tiles: tuple[Tile, ...], target: Target) -> Instruction:
         accs, x, xo, rs, w, wo = args
         x, w = b.gep(x, [xo], inbounds=True), b.gep(w, [wo], inbounds=True)
         held = [b.extract_value(accs, k) for k in range(len(tiles))]
-        ways = [_way(target, t.lanes) for t in tiles]
+        ways = [way(target, t.lanes) for t in tiles]
         right = []
         for k, _, at in columns:
             address = b.gep(w, [index(GROUP * at)], inbounds=True)
@@ -68,8 +68,11 @@ def dot(tiles: tuple[Tile, ...], target: Target) -> Instruction:
     return operation("dot", meaning, lambda accs, x, xo, rs, w, wo: types.Tuple(tiles), emit)
 
 
-class _Way:
+class Way:
     """How vectors of ``lanes`` groups are multiplied: what is made of codes and of weights, and what adds them up."""
+
+    bits: tuple[int, ...] = (32,)
+    """The width of the elements of each part of weights."""
 
     def __init__(self, lanes: int):
         self.lanes = lanes
@@ -87,31 +90,32 @@ class _Way:
         raise NotImplementedError
 
 
-def _as(b: ir.IRBuilder, v: ir.Value, bits: int) -> ir.Value:
+def as_bits(b: ir.IRBuilder, v: ir.Value, bits: int) -> ir.Value:
     """A vector as one of elements of ``bits``."""
     return b.bitcast(v, ir.VectorType(ir.IntType(bits), v.type.count * v.type.element.width // bits))
 
 
-class _Vnni(_Way):
+class _Vnni(Way):
     """x86's vpdpbusd: four u8 * s8 products and the sum before, in 32 bits."""
 
     def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
         name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"
-        return intrinsic(b, name, acc.type, [acc, _as(b, x[0], 8), _as(b, w[0], 8)])
+        return intrinsic(b, name, acc.type, [acc, as_bits(b, x[0], 8), as_bits(b, w[0], 8)])
 
 
-class _Madd(_Way):
+class _Madd(Way):
     """x86's pmaddwd on the even and on the odd bytes, widened to 16 bits: products of pairs fit 32 bits."""
 
+    bits = (16, 16)
     _NAMES = {4: "llvm.x86.sse2.pmadd.wd", 8: "llvm.x86.avx2.pmadd.wd", 16: "llvm.x86.avx512.pmaddw.d.512"}
 
     def codes(self, b: ir.IRBuilder, x: ir.Value) -> Part:
-        halves = _as(b, x, 16)
+        halves = as_bits(b, x, 16)
         low = int_splat(16, 2 * self.lanes, 255)
         return b.and_(halves, low), b.lshr(halves, int_splat(16, 2 * self.lanes, 8))
 
     def weights(self, b: ir.IRBuilder, w: ir.Value) -> Part:
-        halves, eight = _as(b, w, 16), int_splat(16, 2 * self.lanes, 8)
+        halves, eight = as_bits(b, w, 16), int_splat(16, 2 * self.lanes, 8)
         return b.ashr(b.shl(halves, eight), eight), b.ashr(halves, eight)
 
     def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
@@ -120,22 +124,26 @@ class _Madd(_Way):
         return b.add(acc, b.add(even, odd))
 
 
-class _Usdot(_Way):
+class _Usdot(Way):
     """AArch64's usdot."""
 
     def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
-        return intrinsic(b, "llvm.aarch64.neon.usdot.v4i32.v16i8", acc.type, [acc, _as(b, x[0], 8), _as(b, w[0], 8)])
+        return intrinsic(
+            b, "llvm.aarch64.neon.usdot.v4i32.v16i8", acc.type, [acc, as_bits(b, x[0], 8), as_bits(b, w[0], 8)]
+        )
 
 
-class _Sdot(_Way):
+class _Sdot(Way):
     """AArch64's sdot of codes less 128, and 128 times the sums of the weights."""
 
+    bits = (8, 32)
+
     def codes(self, b: ir.IRBuilder, x: ir.Value) -> Part:
-        return (b.xor(_as(b, x, 8), int_splat(8, GROUP * self.lanes, 128)),)
+        return (b.xor(as_bits(b, x, 8), int_splat(8, GROUP * self.lanes, 128)),)
 
     def weights(self, b: ir.IRBuilder, w: ir.Value) -> Part:
         zero, less = int_splat(32, self.lanes, 0), int_splat(8, GROUP * self.lanes, -128)
-        return _as(b, w, 8), self._sum(b, zero, less, _as(b, w, 8))
+        return as_bits(b, w, 8), self._sum(b, zero, less, as_bits(b, w, 8))
 
     def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
         return b.sub(self._sum(b, acc, x[0], w[0]), w[1])
@@ -144,8 +152,10 @@ class _Sdot(_Way):
         return intrinsic(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", ir.VectorType(I32, 4), [acc, x, w])
 
 
-class _Wide(_Way):
+class _Wide(Way):
     """Any target's products of 32 bits, one byte of each group after the other."""
+
+    bits = (32,) * GROUP
 
     def codes(self, b: ir.IRBuilder, x: ir.Value) -> Part:
         low = int_splat(32, self.lanes, 255)
@@ -161,9 +171,9 @@ class _Wide(_Way):
         return acc
 
 
-def _way(target: Target, lanes: int) -> _Way:
+def way(target: Target, lanes: int) -> Way:
     """The fastest that the target has for vectors of so many lanes."""
-    whole: Callable[[int], _Way] = _Wide
+    whole: Callable[[int], Way] = _Wide
     if target.vnni:
         whole = _Vnni
     elif target.madd:

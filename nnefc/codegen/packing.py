@@ -42,8 +42,14 @@ class Packing:
 def packing_of(expr: Expr, lattice: Lattice, operand: int) -> Packing | None:
     """How an expression is packed that is stored to an operand, as whole vectors of neighbours; None where it is not
     such a one, or the target has no instructions."""
-    stored, lanes = lattice.operands[operand], lattice.lanes
-    if lattice.masked or stored.access is not Access.UNIT or lanes not in _PACK or not _packs(lattice.target, lanes):
+    if lattice.masked or lattice.operands[operand].access is not Access.UNIT:
+        return None
+    return byte_packing(expr, lattice.lanes, lattice.target)
+
+
+def byte_packing(expr: Expr, lanes: int, target: Target) -> Packing | None:
+    """How an expression is packed from vectors of ``lanes``; None where it is no such one, or the target cannot."""
+    if lanes not in _PACK or not target.madd or 4 * lanes > target.vector_bytes:
         return None
     if expr.dtype is not DType.U8 or expr.op != "cast" or expr.args[0].dtype is not DType.I32:
         return None
@@ -69,10 +75,6 @@ def _without(value: Expr, op: str, end: int) -> Expr:
     return value
 
 
-def _packs(target: Target, lanes: int) -> bool:
-    return target.madd and 4 * lanes <= target.vector_bytes
-
-
 def store_packed(
     access: Accessor,
     operand: int,
@@ -84,14 +86,25 @@ def store_packed(
     for first in range(0, len(places), 4):
         chunk = places[first : first + 4]
         values = [emit(*place) for place in chunk]
-        packed = _packed(access.b, [*values, *[values[-1]] * (4 - len(chunk))], packing.zero)
+        packed = bytes_in_order(access.b, [*values, *[values[-1]] * (4 - len(chunk))], packing.zero)
         for start, count in _runs(chunk):
             _, row, column = chunk[start]
             access.store_bytes(operand, row, column, packed, start * access.lattice.lanes, count * access.lattice.lanes)
 
 
-def _packed(b: ir.IRBuilder, values: Sequence[ir.Value], zero: int) -> ir.Value:
+def bytes_in_order(b: ir.IRBuilder, values: Sequence[ir.Value], zero: int) -> ir.Value:
     """The bytes of four vectors, one after the other."""
+    mixed, lanes = interleaved_bytes(b, values, zero), values[0].type.count
+    if lanes == 4:
+        return mixed
+    words = b.bitcast(mixed, ir.VectorType(I32, lanes))
+    order = [4 * part + vector for vector in range(4) for part in range(lanes // 4)]
+    words = b.shuffle_vector(words, words, ir.Constant(ir.VectorType(I32, lanes), order))
+    return b.bitcast(words, mixed.type)
+
+
+def interleaved_bytes(b: ir.IRBuilder, values: Sequence[ir.Value], zero: int) -> ir.Value:
+    """The bytes of four vectors, four of each after the other: those of their first 128 bits, then the second."""
     lanes = values[0].type.count
     halves_name, bytes_name = _PACK[lanes]
     halves = []
@@ -101,13 +114,7 @@ def _packed(b: ir.IRBuilder, values: Sequence[ir.Value], zero: int) -> ir.Value:
             name = f"llvm.sadd.sat.v{2 * lanes}i16"
             half = intrinsic(b, name, half.type, [half, int_splat(16, 2 * lanes, zero)])
         halves.append(half)
-    mixed = intrinsic(b, bytes_name, ir.VectorType(I8, 4 * lanes), halves)
-    if lanes == 4:
-        return mixed
-    words = b.bitcast(mixed, ir.VectorType(I32, lanes))
-    order = [4 * part + vector for vector in range(4) for part in range(lanes // 4)]
-    words = b.shuffle_vector(words, words, ir.Constant(ir.VectorType(I32, lanes), order))
-    return b.bitcast(words, mixed.type)
+    return intrinsic(b, bytes_name, ir.VectorType(I8, 4 * lanes), halves)
 
 
 def _runs(chunk: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:

@@ -46,7 +46,7 @@ def start(op: str, dtype: DType, rows: int, lanes: int) -> Instruction:
     firsts = [identity(op, dtype), 0][: len(tiles)]
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
-        return _struct(b, result, [t.constant(v) for t, v in zip(tiles, firsts, strict=True)])
+        return struct(b, result, [t.constant(v) for t, v in zip(tiles, firsts, strict=True)])
 
     def meaning() -> tuple[np.ndarray, ...]:
         return tuple(t.full(v) for t, v in zip(tiles, firsts, strict=True))
@@ -60,7 +60,7 @@ def accumulator(op: str, dtype: DType, rows: int, lanes: int) -> tuple[Tile, ...
     return (value, Tile(DType.I64, rows, 1, lanes)) if op.startswith("arg") else (value,)
 
 
-def _struct(b: ir.IRBuilder, type_: types.Type, values: Sequence[ir.Value]) -> ir.Value:
+def struct(b: ir.IRBuilder, type_: types.Type, values: Sequence[ir.Value]) -> ir.Value:
     """A tuple: Numba keeps one of a single type as an array, any other as a structure."""
     elements = [v.type for v in values]
     uniform = isinstance(type_, types.UniTuple)
@@ -126,7 +126,7 @@ def accumulate(
             for k, value in enumerate(new):
                 value = value if keep is None else b.select(keep, value, old[k])
                 parts[k] = b.insert_value(parts[k], value, n)
-        return _struct(b, result, parts)
+        return struct(b, result, parts)
 
     return operation("accumulate", meaning, lambda acc, results, p, offsets, g, count, t: acc, emit)
 
@@ -166,7 +166,7 @@ def merge(dtype: DType, rows: int, lanes: int, target: Target) -> Instruction:
         for n in range(rows):
             pair = [b.extract_value(tile, n), b.extract_value(part, n)]
             tile = b.insert_value(tile, emit_expr(b, combined("sum", dtype), pair, lanes, target), n)
-        return _struct(b, result, [tile])
+        return struct(b, result, [tile])
 
     return operation("merge", meaning, lambda acc, part: acc, emit)
 

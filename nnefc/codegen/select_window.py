@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nnefc.codegen.choice import ENOUGH_UNITS, Choice, lane_loop, operands_of, vector_lanes
+from nnefc.codegen.kernels.depthwise import DepthwiseKernel
 from nnefc.codegen.kernels.window import WindowKernel
 from nnefc.codegen.nest import Loop, Nest, collapsed, flattened, nest, ordered, unit_loop, volume, without
 from nnefc.codegen.target import Target
-from nnefc.ir.expr import arg
+from nnefc.ir.expr import arg, cast
+from nnefc.ir.types import DType
 from nnefc.ir.window import Slide, Window
 
 MOST_ROWS = 8
 """Windows of a tile: more would load little less."""
 MOST_TAPS = 32
 """Taps along the columns that a kernel spells out."""
+MOST_LINES = 8
+"""Lines, and columns, of windows on codes: weights of more would not stay near."""
+LEAST_CHANNELS = 16
+"""Bytes of the shortest vectors of channels."""
 NEAR = 1 << 19
 """Bytes that the lines of a unit take, with all channels, while the next unit does other channels of them: half of a
 common second-level cache."""
@@ -78,6 +84,95 @@ def _point(count: int) -> _Axis:
 
 
 def select_window(call: Window, target: Target) -> Choice:
+    """The kernel for windows on codes where it is theirs, else the one for windows of any kind."""
+    return _select_codes(call, target) or _select_any(call, target)
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """Sums of codes less a zero point, times weights if ``weighted``."""
+
+    zero: int
+    weighted: bool
+
+
+def _codes(call: Window) -> _Codes | None:
+    """What a Window makes of its codes; None where it does something else."""
+    if call.op != "sum" or call.x.dtype is not DType.U8 or call.output.dtype is not DType.U8:
+        return None
+    code, weight = cast(arg(0, DType.U8), DType.I32), cast(arg(1, DType.I8), DType.I32)
+    value = call.expr
+    if call.weights:
+        if value.op != "mul" or value.args[1] != weight:
+            return None
+        value = value.args[0]
+    zero: float = 0
+    if value.op == "sub" and value.args[1].op == "const":
+        value, zero = value.args[0], value.args[1].number()
+    return _Codes(int(zero), bool(call.weights)) if value == code and 0 <= zero <= 255 else None
+
+
+def _width(channels: int, target: Target) -> int:
+    """Channels of a tile, by the least that vectors of this width compute in all; half registers do not pay."""
+    least = min(target.vector_bytes, 32)
+    widths = [n for n in (64, 32, 16) if n <= min(channels, target.vector_bytes)]
+    return min(widths, key=lambda n: (math.ceil(channels / n) * max(n, least), -n))
+
+
+def _select_codes(call: Window, target: Target) -> Choice | None:
+    """Windows of codes that slide along lines and columns, with channels that lie together."""
+    found = _codes(call)
+    if found is None or len(call.slides) != 2 or any(s.dilation > 1 or s.size > MOST_LINES for s in call.slides):
+        return None
+    views = (call.x, *call.weights, *call.extras, call.output)
+    count = len(views)
+    line, columns = _axes(call)
+    tiles = _tiles(columns, target)
+    kept = collapsed(ordered(nest(call.output.shape[: call.kept], [v.strides[: call.kept] for v in views]), count - 1))
+    k = next((k for k, p in enumerate(kept) if _together(p, 1 + len(call.weights))), None)
+    if tiles is None or k is None:
+        return None
+    lane, width = kept[k], _width(kept[k].extent, target)
+    lines = 2 if line.slide.stride == 1 and line.windows > 1 else 1
+    outer, each, chunk = _units(call, without(kept, k), [line], columns, lane, width)
+    rows, moving = Loop(columns.windows, columns.strides), Loop(line.windows, line.strides)
+    operands = tuple(
+        replace(a, moves=a.moves or b.moves)
+        for a, b in zip(operands_of(views, lane, rows), operands_of(views, lane, moving), strict=True)
+    )
+    spec = DepthwiseKernel(
+        call.post if call.post is not None else arg(0, call.expr.dtype),
+        operands,
+        found.weighted,
+        len(outer),
+        (line.slide.size, columns.slide.size),
+        (line.slide.stride, columns.slide.stride),
+        tiles.left,
+        tiles.right,
+        tiles.single,
+        lines,
+        tiles.rows,
+        width,
+    )
+    still = (0,) * (count - 1 - len(call.weights))
+    steps = (columns.step, *((columns.tap,) if call.weights else ()), *still)
+    geometry = (
+        *(columns.windows, tiles.beyond, line.windows, each, lane.extent, chunk),
+        *(-columns.slide.before * columns.step, found.zero),
+        *(*steps, *columns.strides, *lane.strides, *line.strides, *_height(line), *flattened(outer)),
+    )
+    return Choice(spec, views, geometry, volume(outer))
+
+
+def _together(loop: Loop, inputs: int) -> bool:
+    """Whether a dimension can make vectors of channels: all operands lie together along it, extras may stay put."""
+    last = len(loop.strides) - 1
+    return loop.extent >= LEAST_CHANNELS and all(
+        s == 1 or (s == 0 and inputs <= k < last) for k, s in enumerate(loop.strides)
+    )
+
+
+def _select_any(call: Window, target: Target) -> Choice:
     """Tiles lie along the sliding dimension of the least step in x, where it is cut into tiles well."""
     views = (call.x, *call.weights, *call.extras, call.output)
     count, lanes = len(views), vector_lanes(target)
