@@ -105,16 +105,22 @@ def bytes_in_order(b: ir.IRBuilder, values: Sequence[ir.Value], zero: int) -> ir
 
 def interleaved_bytes(b: ir.IRBuilder, values: Sequence[ir.Value], zero: int) -> ir.Value:
     """The bytes of four vectors, four of each after the other: those of their first 128 bits, then the second."""
-    lanes = values[0].type.count
-    halves_name, bytes_name = _PACK[lanes]
-    halves = []
-    for pair in (values[:2], values[2:]):
-        half = intrinsic(b, halves_name, ir.VectorType(I16, 2 * lanes), pair)
-        if zero:
-            name = f"llvm.sadd.sat.v{2 * lanes}i16"
-            half = intrinsic(b, name, half.type, [half, int_splat(16, 2 * lanes, zero)])
-        halves.append(half)
-    return intrinsic(b, bytes_name, ir.VectorType(I8, 4 * lanes), halves)
+    return packed_bytes(b, *(packed_halves(b, pair, zero) for pair in (values[:2], values[2:])))
+
+
+def packed_halves(b: ir.IRBuilder, pair: Sequence[ir.Value], zero: int) -> ir.Value:
+    """The elements of two vectors, and ``zero`` added to them, cut to 16 bits; four of each after the other."""
+    lanes = pair[0].type.count
+    half = intrinsic(b, _PACK[lanes][0], ir.VectorType(I16, 2 * lanes), pair)
+    if not zero:
+        return half
+    return intrinsic(b, f"llvm.sadd.sat.v{2 * lanes}i16", half.type, [half, int_splat(16, 2 * lanes, zero)])
+
+
+def packed_bytes(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:
+    """The elements of two vectors of 16 bits cut to bytes, eight of each after the other."""
+    count = 2 * x.type.count
+    return intrinsic(b, _PACK[count // 4][1], ir.VectorType(I8, count), [x, y])
 
 
 def _runs(chunk: Sequence[tuple[int, int, int]]) -> list[tuple[int, int]]:

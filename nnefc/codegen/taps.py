@@ -9,7 +9,6 @@ order. See ``instructions`` for what an instruction is and for the names of oper
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,89 +19,15 @@ from nnefc.codegen.device import Instruction
 from nnefc.codegen.dots import GROUP, Part, as_bits, way
 from nnefc.codegen.emit import emit_expr, to_memory
 from nnefc.codegen.instructions import operation
-from nnefc.codegen.packing import byte_packing, interleaved_bytes
+from nnefc.codegen.packing import byte_packing, packed_bytes, packed_halves
 from nnefc.codegen.reductions import struct
-from nnefc.codegen.spec import Access, Operand
-from nnefc.codegen.target import Target
+from nnefc.codegen.spec import Access
+from nnefc.codegen.tapshape import BLOCK, Taps
 from nnefc.codegen.tile import I32, Offsets, Tile, Vectors, index, load_i64
 from nnefc.codegen.vecmath.llvm_vec import int_splat
-from nnefc.ir.expr import Expr
 from nnefc.ir.types import DType
 
-BLOCK = 16
-"""Bytes within which lines are interleaved."""
 BYTE = ir.IntType(8)
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where things are in the geometry; see kernels.depthwise."""
-
-    zero: int
-    column: int
-    window: int
-    line: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Taps:
-    """A tile of windows on codes: ``lines`` by ``rows`` windows of ``size`` (lines, columns) taps, ``stride`` apart, of
-    ``width`` channels. ``operands`` are x, the weights if ``weighted``, the extras of ``final`` and the output."""
-
-    target: Target
-    operands: tuple[Operand, ...]
-    final: Expr
-    weighted: bool
-    size: tuple[int, int]
-    stride: tuple[int, int]
-    lines: int
-    rows: int
-    width: int
-    places: Places
-    used: tuple[tuple[int, int, int], ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        used = [
-            (o, k, group)
-            for o in range(self.lines)
-            for k in range(self.size[1])
-            for group in range(self.groups)
-            if any(self.tap(o, group, j) is not None for j in range(GROUP))
-        ]
-        object.__setattr__(self, "used", tuple(used))
-
-    @property
-    def height(self) -> int:
-        """The lines of x that a tile sees."""
-        return (self.lines - 1) * self.stride[0] + self.size[0]
-
-    @property
-    def groups(self) -> int:
-        """Groups of four lines of x, the last filled up."""
-        return -(-self.height // GROUP)
-
-    @property
-    def lanes(self) -> int:
-        """Lanes of 32 bits."""
-        return self.width // GROUP
-
-    @property
-    def first(self) -> int:
-        """The first of the extras."""
-        return 1 + self.weighted
-
-    def tap(self, line: int, group: int, j: int) -> int | None:
-        """The line of taps by which windows of a line see the ``j``-th line of a group; None if by none."""
-        t = group * GROUP + j - line * self.stride[0]
-        return t if 0 <= t < self.size[0] else None
-
-    def quarter(self, q: int) -> list[int]:
-        """The channels in a quarter."""
-        return [BLOCK * i + GROUP * q + t for i in range(self.width // BLOCK) for t in range(GROUP)]
-
-    def extras(self) -> range:
-        return range(self.first, len(self.operands) - 1)
 
 
 # ---- bytes of four lines
@@ -162,7 +87,7 @@ def prepare(taps: Taps) -> Instruction:
     """prepare(p, offsets, g): for ``taps.width`` channels, the weights in the order of the lines that they meet, what
     sums start from (the zero point is the code of 0: the sum of the weights times it, negated), and the extras that are
     the same for all windows."""
-    lanes, kept = taps.lanes, [k for k in taps.extras() if not taps.operands[k].moves]
+    lanes, kept = taps.lanes, taps.kept()
     spec = way(taps.target, lanes)
 
     tiles = [Tile(DType.I32, len(taps.used) * GROUP * len(spec.bits), 1, lanes), Tile(DType.I32, GROUP, 1, lanes)]
@@ -174,7 +99,11 @@ def prepare(taps: Taps) -> Instruction:
             for t, k in np.ndindex(*taps.size):
                 at = offsets[1] + t * int(g[taps.places.height + 5]) + k * int(g[taps.places.column + 1])
                 w[t, k] = p[1][at + np.arange(taps.width)]
-        return w, -int(g[taps.places.zero]) * w.sum((0, 1), dtype=np.int32)
+        start = -int(g[taps.places.zero]) * w.sum((0, 1), dtype=np.int32)
+        if taps.addend is not None:
+            lanes = np.arange(taps.width) * int(taps.operands[taps.addend].access is Access.UNIT)
+            start = start + p[taps.addend][offsets[taps.addend] + lanes]
+        return w, start
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
         p, offsets, g = args
@@ -200,7 +129,10 @@ def prepare(taps: Taps) -> Instruction:
                 flat += [b.bitcast(v, tiles[0].llvm.element) for v in part]
                 if o == 0:
                     sums[q] = spec.add(b, sums[q], zeros, part)
-        starts = [b.sub(int_splat(32, lanes, 0), s) for s in sums]
+        starts = [int_splat(32, lanes, 0)] * GROUP
+        if taps.addend is not None:
+            starts = _extra(b, taps, taps.addend, p, b.extract_value(offsets, taps.addend))
+        starts = [b.sub(first, s) for first, s in zip(starts, sums, strict=True)]
         held = [flat, starts, *(_extra(b, taps, k, p, b.extract_value(offsets, k)) for k in kept)]
         return struct(b, result, [_tile(b, t, values) for t, values in zip(tiles, held, strict=True)])
 
@@ -238,11 +170,12 @@ def slide_codes(taps: Taps, left: int, right: int) -> Instruction:
         for o, r in np.ndindex(taps.lines, taps.rows):
             first, column = o * taps.stride[0], r * taps.stride[1]
             window = seen[first : first + taps.size[0], column : column + taps.size[1]]
-            args = [start + (window * weights).sum((0, 1), dtype=np.int32)]
+            args = {0: start + (window * weights).sum((0, 1), dtype=np.int32)}
             for k in taps.extras():
                 places = moved(offsets, k, o, r, g) + channels * int(taps.operands[k].access is Access.UNIT)
-                args.append(p[k][places])
-            p[last][moved(offsets, last, o, r, g) + channels] = taps.final.evaluate(args)
+                args[k - taps.first + 1] = p[k][places]
+            value = taps.stored.evaluate([args.get(k, args[0]) for k in range(last - taps.first + 1)])
+            p[last][moved(offsets, last, o, r, g) + channels] = value
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
         _Emitter(b, taps, kinds, args, reach, left, right).emit()
@@ -251,7 +184,8 @@ def slide_codes(taps: Taps, left: int, right: int) -> Instruction:
 
 
 class _Emitter:
-    """Emits a tile, column by column: a window is stored as soon as its last column is in."""
+    """Emits a tile, one half of the quarters after the other, so that the weights of a half stay in registers; column
+    by column: a window is done as soon as its last column is in."""
 
     def __init__(
         self,
@@ -264,33 +198,38 @@ class _Emitter:
         right: int,
     ):
         self.b, self.taps, self.reach = b, taps, reach
-        self.held, self.p, self.offsets, self.x, self.y, self.g = args
+        held, self.p, self.offsets, self.x, self.y, self.g = args
         self.inside = range(left, reach - right)
         self.way = way(taps.target, taps.lanes)
         self.bytes = ir.VectorType(BYTE, taps.width)
-        count = len(kinds[0])
-        self.tiles = [b.extract_value(self.held, k) for k in range(count)]
-        self.packing = byte_packing(taps.final, taps.lanes, taps.target)
+        self.tiles = [b.extract_value(held, k) for k in range(len(kinds[0]))]
+        self.packing = byte_packing(taps.stored, taps.lanes, taps.target)
         zero = b.trunc(load_i64(b, self.g, index(taps.places.zero)), BYTE)
         self.zeros = Vectors(b, taps.target, taps.width).splat(zero)
 
     def emit(self) -> None:
-        taps = self.taps
-        sums: dict[tuple[int, int], list[ir.Value]] = {}
         lines = self._lines()
+        first = self._half(lines, 0)
+        for (o, r), second in self._half(lines, 1).items():
+            self._store([*first[o, r], *second], o, r)
+
+    def _half(self, lines: Sequence[tuple[ir.Value, ir.Value]], half: int) -> dict[tuple[int, int], list[ir.Value]]:
+        """Two quarters of each window, packed to one vector where there is an instruction."""
+        taps, which = self.taps, (2 * half, 2 * half + 1)
+        sums: dict[tuple[int, int], list[ir.Value]] = {}
+        done: dict[tuple[int, int], list[ir.Value]] = {}
         for j in range(self.reach):
-            codes = [
-                [self.way.codes(self.b, q) for q in _interleaved(self.b, rows, taps.width)]
-                for rows in self._column(lines, j)
-            ]
+            groups = [_interleaved(self.b, rows, taps.width) for rows in self._column(lines, j)]
+            codes = [[self.way.codes(self.b, quarters[q]) for q in which] for quarters in groups]
             for o, r in np.ndindex(taps.lines, taps.rows):
                 k = j - r * taps.stride[1]
                 if 0 <= k < taps.size[1]:
                     if k == 0:
-                        sums[o, r] = [self.b.extract_value(self.tiles[1], q) for q in range(GROUP)]
-                    sums[o, r] = self._taken(sums[o, r], codes, o, k)
+                        sums[o, r] = [self.b.extract_value(self.tiles[1], q) for q in which]
+                    self._take(sums[o, r], codes, which, o, k)
                     if k == taps.size[1] - 1:
-                        self._store(sums.pop((o, r)), o, r)
+                        done[o, r] = self._final(sums.pop((o, r)), which, o, r)
+        return done
 
     def _lines(self) -> list[tuple[ir.Value, ir.Value]]:
         """For each line of x that the tile sees its address at the first column, and the step from column to column:
@@ -318,17 +257,19 @@ class _Emitter:
         rows += [int_splat(8, self.taps.width, 0)] * (-len(rows) % GROUP)
         return [rows[k : k + GROUP] for k in range(0, len(rows), GROUP)]
 
-    def _taken(self, sums: list[ir.Value], codes: Sequence[Sequence[Part]], o: int, k: int) -> list[ir.Value]:
-        """Sums with the taps ``k`` of a line of windows taken in."""
+    def _take(
+        self, sums: list[ir.Value], codes: Sequence[Sequence[Part]], which: Sequence[int], o: int, k: int
+    ) -> None:
+        """Take the taps ``k`` of a line of windows into sums of the quarters ``which``."""
         bits = self.way.bits
         for group, quarters in enumerate(codes):
             if (o, k, group) in self.taps.used:
-                first = self.taps.used.index((o, k, group)) * GROUP * len(bits)
-                for q, x in enumerate(quarters):
-                    held = [self.b.extract_value(self.tiles[0], first + q * len(bits) + n) for n in range(len(bits))]
-                    weights = tuple(as_bits(self.b, v, n) for v, n in zip(held, bits, strict=True))
-                    sums = [*sums[:q], self.way.add(self.b, sums[q], x, weights), *sums[q + 1 :]]
-        return sums
+                first = self.taps.used.index((o, k, group)) * GROUP
+                for n, (q, x) in enumerate(zip(which, quarters, strict=True)):
+                    at = (first + q) * len(bits)
+                    held = [self.b.extract_value(self.tiles[0], at + m) for m in range(len(bits))]
+                    weights = tuple(as_bits(self.b, v, m) for v, m in zip(held, bits, strict=True))
+                    sums[n] = self.way.add(self.b, sums[n], x, weights)
 
     def _place(self, k: int, o: int, r: int) -> ir.Value:
         b, at = self.b, self.taps.places
@@ -336,23 +277,29 @@ class _Emitter:
         offset = b.add(offset, b.mul(index(o), load_i64(b, self.g, index(at.line + k))))
         return b.add(offset, b.mul(index(r), load_i64(b, self.g, index(at.window + k))))
 
-    def _store(self, sums: Sequence[ir.Value], o: int, r: int) -> None:
-        b, taps, last = self.b, self.taps, len(self.taps.operands) - 1
-        extras, kept = [], 2
+    def _final(self, sums: Sequence[ir.Value], which: Sequence[int], o: int, r: int) -> list[ir.Value]:
+        """What is stored of two quarters of a window: one vector of 16 bits if it is packed, else two of bytes."""
+        b, taps = self.b, self.taps
+        kept = taps.kept()
+        extras: dict[int, list[ir.Value]] = {}
         for k in taps.extras():
-            if taps.operands[k].moves:
-                extras.append(_extra(b, taps, k, self.p, self._place(k, o, r)))
+            if k in kept:
+                tile = self.tiles[2 + kept.index(k)]
+                extras[k - taps.first + 1] = [b.extract_value(tile, q) for q in range(GROUP)]
             else:
-                extras.append([b.extract_value(self.tiles[kept], q) for q in range(GROUP)])
-                kept += 1
-        value = taps.final if self.packing is None else self.packing.value
-        values = [
-            emit_expr(b, value, [sums[q], *(e[q] for e in extras)], taps.lanes, taps.target) for q in range(GROUP)
-        ]
+                extras[k - taps.first + 1] = _extra(b, taps, k, self.p, self._place(k, o, r))
+        value = taps.stored if self.packing is None else self.packing.value
+        found = []
+        for total, q in zip(sums, which, strict=True):
+            args = [extras[k][q] if k in extras else total for k in range(len(taps.operands))]
+            found.append(emit_expr(b, value, args, taps.lanes, taps.target))
         if self.packing is not None:
-            found = interleaved_bytes(b, values, self.packing.zero)
-        else:
-            found = self._merged([to_memory(b, v, DType.U8, taps.target) for v in values])
+            return [packed_halves(b, found, self.packing.zero)]
+        return [to_memory(b, v, DType.U8, taps.target) for v in found]
+
+    def _store(self, parts: Sequence[ir.Value], o: int, r: int) -> None:
+        b, last = self.b, len(self.taps.operands) - 1
+        found = packed_bytes(b, parts[0], parts[1]) if self.packing is not None else self._merged(parts)
         address = b.gep(b.extract_value(self.p, last), [self._place(last, o, r)], inbounds=True)
         b.store(found, b.bitcast(address, self.bytes.as_pointer()), align=1)
 

@@ -55,3 +55,9 @@ def test_aarch64_objects_need_nothing() -> None:
     chosen = [c for family in FAMILIES for seed in (1, 2) for c in choices(*draw(family, seed), ARM)]
     for spec, kernel in compile_kernels(tuple(dict.fromkeys(c.spec for c in chosen)), ARM).items():
         assert set(kernel.undefined) <= ALLOWED, f"{spec} needs {kernel.undefined}"
+
+
+def test_windows_of_codes_have_a_kernel_of_their_own() -> None:
+    """Where channels lie together and taps are neighbours, whatever the border."""
+    families = [choices(*draw("pixels", seed), target)[0].spec.family for target in (HOST, ARM) for seed in range(30)]
+    assert families.count("depthwise") > 20

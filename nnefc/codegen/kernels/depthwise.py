@@ -50,7 +50,7 @@ class DepthwiseKernel(OperandKernel):
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
-        from nnefc.codegen.taps import Places, Taps
+        from nnefc.codegen.tapshape import Places, Taps
 
         count, width = len(self.operands), self.width
         places = Places(7, 8, 8 + count, 8 + 3 * count, 8 + 4 * count)

@@ -1,0 +1,119 @@
+"""The shape of a tile of windows on 8-bit codes: which lines of taps meet which lines of the map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from nnefc.codegen.dots import GROUP
+from nnefc.codegen.spec import Operand
+from nnefc.codegen.target import Target
+from nnefc.ir.expr import Expr, arg, call
+from nnefc.ir.types import DType
+
+BLOCK = 16
+"""Bytes within which lines are interleaved."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are in the geometry; see kernels.depthwise."""
+
+    zero: int
+    column: int
+    window: int
+    line: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A tile of windows on codes: ``lines`` by ``rows`` windows of ``size`` (lines, columns) taps, ``stride`` apart, of
+    ``width`` channels. ``operands`` are x, the weights if ``weighted``, the extras of ``final`` and the output."""
+
+    target: Target
+    operands: tuple[Operand, ...]
+    final: Expr
+    weighted: bool
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    lines: int
+    rows: int
+    width: int
+    places: Places
+    used: tuple[tuple[int, int, int], ...] = field(init=False)
+    addend: int | None = field(init=False)
+    stored: Expr = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._split()
+        used = [
+            (o, k, group)
+            for o in range(self.lines)
+            for k in range(self.size[1])
+            for group in range(self.groups)
+            if any(self.tap(o, group, j) is not None for j in range(GROUP))
+        ]
+        object.__setattr__(self, "used", tuple(used))
+
+    def _split(self) -> None:
+        """``final`` as ``stored`` of sums that start from the operand ``addend``, the same for all windows, if any."""
+        for k in range(self.first, len(self.operands) - 1):
+            sum_ = call("add", arg(0, DType.I32), arg(k - self.first + 1, DType.I32))
+            rest = _replaced(self.final, sum_, arg(0, DType.I32))
+            alone = (
+                _count(rest, sum_.args[0]) == _count(self.final, sum_) and sum_.args[1].value not in rest.arguments()
+            )
+            if self.operands[k].dtype is DType.I32 and not self.operands[k].moves and alone and rest != self.final:
+                object.__setattr__(self, "addend", k)
+                object.__setattr__(self, "stored", rest)
+                return
+        object.__setattr__(self, "addend", None)
+        object.__setattr__(self, "stored", self.final)
+
+    @property
+    def height(self) -> int:
+        """The lines of x that a tile sees."""
+        return (self.lines - 1) * self.stride[0] + self.size[0]
+
+    @property
+    def groups(self) -> int:
+        """Groups of four lines of x, the last filled up."""
+        return -(-self.height // GROUP)
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of 32 bits."""
+        return self.width // GROUP
+
+    @property
+    def first(self) -> int:
+        """The first of the extras."""
+        return 1 + self.weighted
+
+    def tap(self, line: int, group: int, j: int) -> int | None:
+        """The line of taps by which windows of a line see the ``j``-th line of a group; None if by none."""
+        t = group * GROUP + j - line * self.stride[0]
+        return t if 0 <= t < self.size[0] else None
+
+    def quarter(self, q: int) -> list[int]:
+        """The channels in a quarter."""
+        return [BLOCK * i + GROUP * q + t for i in range(self.width // BLOCK) for t in range(GROUP)]
+
+    def kept(self) -> list[int]:
+        """The extras of what is stored that are the same for all windows."""
+        return [k for k in self.extras() if not self.operands[k].moves]
+
+    def extras(self) -> list[int]:
+        """The extras of what is stored."""
+        return [self.first + k - 1 for k in sorted(self.stored.arguments()) if k]
+
+
+def _replaced(expr: Expr, old: Expr, new: Expr) -> Expr:
+    if expr == old:
+        return new
+    return replace(expr, args=tuple(_replaced(a, old, new) for a in expr.args))
+
+
+def _count(expr: Expr, node: Expr) -> int:
+    """How often a node is in an expression."""
+    return int(expr == node) + sum(_count(a, node) for a in expr.args)
