@@ -47,14 +47,14 @@ class Pair:
     bounds: tuple[Bound, ...]
 
 
-def equalize(graph: Graph, *, across_clamps: bool = True, exact: bool = False) -> Graph:
+def equalize(graph: Graph, *, across_clamps: bool = True, exact: bool = False, least: float = 1.0) -> Graph:
     """The graph with the weights of every pair of neighbouring layers equalized; the same object where there is none.
 
     Layers follow each other through relu, leaky relu, pooling, sums over pixels, resampling, reshaping, and through
     clamps, whose bounds become per channel, unless ``across_clamps`` is False: a clamp keeps the ranges of all channels
-    alike, which factors would end. With ``exact`` factors are powers of two, which change no result. Depthwise and
-    pointwise layers of a chain are equalized pair by pair until nothing changes. A layer takes part if its weights, its
-    bias and its output have no other user.
+    alike, which factors would end. With ``exact`` factors are powers of two, which change no result; pairs whose
+    factors differ by less than ``least`` times are left. Depthwise and pointwise layers of a chain are equalized pair
+    by pair until nothing changes. A layer takes part if its weights, its bias and its output have no other user.
     """
     pairs = tuple(pair for pair in find_pairs(graph) if across_clamps or not pair.bounds)
     if not pairs:
@@ -67,9 +67,8 @@ def equalize(graph: Graph, *, across_clamps: bool = True, exact: bool = False) -
             break
     if exact:
         factors = {name: np.exp2(np.rint(np.log2(s))) for name, s in factors.items()}
-    if all((s == 1).all() for s in factors.values()):
-        return graph
-    return scaled(graph, {name: 1 / s for name, s in factors.items()})
+    factors = {name: 1 / s for name, s in factors.items() if s.max() >= least * s.min()}
+    return scaled(graph, factors) if factors else graph
 
 
 def scaled(graph: Graph, factors: Mapping[str, np.ndarray]) -> Graph:

@@ -19,6 +19,8 @@ FLOATS = (DType.F32, DType.F64)
 AFFINE = ("batch_normalization", "add", "sub", "mul", "div")
 PRODUCTS = {"conv": 0, "linear": 0, "deconv": 1, "matmul": -1}
 """The operations that multiply by weights, and the dimension of the weights that is the outputs' channels."""
+UNEVEN = 32.0
+"""How many times factors of channels must differ to outweigh the ranges of activations that they may upset."""
 
 
 def prepare(graph: Graph) -> Graph:
@@ -28,12 +30,13 @@ def prepare(graph: Graph) -> Graph:
     and batch normalizations, products and sums with one number per channel go into the weights and the bias of the
     convolution or linear layer before them, if nothing else reads its result: computed in float64 and rounded once. A
     result keeps the name of the last operation that went into it. Shared weights are copied where they change. In the
-    end the channels of layers between which no clamp lies are equalized, by powers of two.
+    end the channels of neighbouring layers are equalized where they are very uneven: by powers of two, if the factors
+    differ by UNEVEN and no clamp lies between.
     """
     made = _Preparation(_bare(graph))
     made.fold_constants()
     made.fold_affine()
-    return equalize(made.graph(), across_clamps=False, exact=True)
+    return equalize(made.graph(), across_clamps=False, exact=True, least=UNEVEN)
 
 
 def _bare(graph: Graph) -> Graph:

@@ -116,8 +116,8 @@ def test_encodings_are_dropped_and_codes_decoded(tmp_path: Path) -> None:
     assert np.array_equal(variable_values(made, made.producers["w"]), variable_values(coded, coded.producers["w"]))
 
 
-def test_preparing_evens_out_channels_exactly() -> None:
-    """Where no clamp lies between layers; ranges of channels behind a clamp are alike, and stay so."""
+def test_preparing_evens_out_very_uneven_channels_exactly() -> None:
+    """Where no clamp lies between layers; ranges of channels behind a clamp are alike, and stay so, as do even ones."""
     text = """version 1.0;
     graph net(x) -> (y)
     {{
@@ -134,9 +134,14 @@ def test_preparing_evens_out_channels_exactly() -> None:
     w1, w2 = (rng.standard_normal(s).astype(np.float32) for s in ((8, 3, 3, 3), (4, 8, 1, 1)))
     scaled = {"w1": w1 * powers.reshape(8, 1, 1, 1), "w2": w2 / powers.reshape(1, 8, 1, 1)}
     x = rng.standard_normal((1, 3, 5, 5)).astype(np.float32)
-    for activation, even in (("relu(h)", True), ("clamp(h, 0.0, 6.0)", False)):
+    plain = {"w1": w1, "w2": w2}
+    for activation, weights, even in (
+        ("relu(h)", scaled, True),
+        ("relu(h)", plain, False),
+        ("clamp(h, 0.0, 6.0)", scaled, False),
+    ):
         graph = parse_graph(text.format(activation))
-        graph = graph.replace(tensors={name: tensor_of(a) for name, a in scaled.items()})
+        graph = graph.replace(tensors={name: tensor_of(a) for name, a in weights.items()})
         made = prepare(graph)
         assert (made is graph) == (not even)
         if even:
