@@ -124,13 +124,13 @@ class _Placer:
     # ---- what kernels keep to themselves
 
     def _roots(self) -> dict[str, int]:
-        """For each computed tensor the position of the operation whose kernel stores it, or would if nothing else were
-        fused into that."""
+        """For each computed tensor the position of the operation whose kernel stores it: where several could go on to
+        compute it, fusion takes the first."""
         roots: dict[str, int] = {}
         for n, op in enumerate(self.graph.ops):
             inner = [roots[v.name] for v in op.inputs if isinstance(v, Value) and self._may_end_in(v)]
             for v in op.outputs:
-                roots[v.name] = max(inner, default=n)
+                roots[v.name] = min(inner, default=n)
         return roots
 
     def _may_end_in(self, v: Value) -> bool:

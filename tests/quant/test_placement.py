@@ -26,9 +26,9 @@ CASES: dict[str, tuple[str, list[set[str]]]] = {
         conv(1, "a", "x") + "s = sigmoid(a); b = mul(a, s);" + conv(2, "y", "b"),
         [{"x"}, {"b"}],
     ),
-    "the earlier branch of a residual": (
+    "the later branch of a residual": (
         conv(1, "a", "x") + conv(2, "b", "x") + "c = add(a, b); d = relu(c);" + conv(3, "y", "d"),
-        [{"x"}, {"a"}, {"d"}],
+        [{"x"}, {"b"}, {"d"}],
     ),
     "a residual of what is coded": (
         conv(1, "a", "x") + "b = relu(a);" + conv(2, "c", "b") + "d = add(c, b);" + conv(3, "y", "d"),
