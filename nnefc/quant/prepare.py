@@ -13,6 +13,7 @@ from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Tensor, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.evaluate import variable_values
 from nnefc.ops.primitive import primitives
+from nnefc.passes.encode import encode
 from nnefc.quant.equalize import equalize
 
 FLOATS = (DType.F32, DType.F64)
@@ -26,12 +27,13 @@ UNEVEN = 32.0
 def prepare(graph: Graph) -> Graph:
     """The same function with weights that are what they will be when they are quantized.
 
-    Encodings are dropped, stored codes decoded. Operations on constants are computed where this takes no more memory,
-    and batch normalizations, products and sums with one number per channel go into the weights and the bias of the
-    convolution or linear layer before them, if nothing else reads its result: computed in float64 and rounded once. A
-    result keeps the name of the last operation that went into it. Shared weights are copied where they change. In the
-    end the channels of neighbouring layers are equalized where they are very uneven: by powers of two, if the factors
-    differ by UNEVEN and no clamp lies between.
+    Encodings, and pairs of quantize_linear and dequantize_linear, are dropped, stored codes decoded; constants that are
+    weights become variables. Operations on constants are computed where this takes no more memory, and batch
+    normalizations, products and sums with one number per channel go into the weights and the bias of the convolution or
+    linear layer before them, if nothing else reads its result: computed in float64 and rounded once. A result keeps the
+    name of the last operation that went into it. Shared weights are copied where they change. In the end the channels
+    of neighbouring layers are equalized where they are very uneven: by powers of two, if the factors differ by UNEVEN
+    and no clamp lies between.
     """
     made = _Preparation(_bare(graph))
     made.fold_constants()
@@ -41,6 +43,7 @@ def prepare(graph: Graph) -> Graph:
 
 def _bare(graph: Graph) -> Graph:
     """The graph without encodings; what was stored as codes is stored as real numbers."""
+    graph = encode(graph, "ignore")
     tensors = dict(graph.tensors)
     for op in graph.ops:
         label = op.attrs["label"] if op.kind == "variable" else None
@@ -137,6 +140,8 @@ class _Preparation:
                 continue
             if op.kind == "constant":
                 self.constants[op.output.name] = self._computed(op, [])[0]
+                if any(u.kind in PRODUCTS and u.inputs[1] == op.output for u in self.source.users[op.output.name]):
+                    self.ops[n] = self._variable(op.output, self.constants[op.output.name], op)
                 continue
             if not op.inputs or not all(map(self._is_constant, op.inputs)) or len(op.outputs) != 1:
                 continue

@@ -100,6 +100,14 @@ def test_what_cannot_be_folded_stays(case: str) -> None:
     assert kinds(prepare(graph)) == left
 
 
+def test_constants_that_are_weights_become_variables() -> None:
+    graph = network(IMAGE + "w = constant(shape = [1, 3, 1, 1], value = [3.0, 2.0, 1.0]); y = conv(x, w);")
+    made = prepare(graph)
+    assert made.producers["w"].kind == "variable"
+    assert made.tensors["w"].data.tolist() == [[[[3.0]], [[2.0]], [[1.0]]]]
+    assert quantize(graph, samples(graph, 1)).tensors["w"].data.reshape(-1).tolist() == [127, 85, 42]
+
+
 def test_names_and_labels_stay_where_they_can() -> None:
     graph = network(IMAGE + "w = variable[4, 3, 3, 3]; s = variable[1, 4]; c = conv(x, w); y = mul(c, s);")
     made = prepare(graph)
@@ -148,3 +156,18 @@ def test_preparing_evens_out_very_uneven_channels_exactly() -> None:
             ranges = np.abs(variable_values(made, made.producers["w1"])).max((1, 2, 3))
             assert ranges.max() / ranges.min() < 8
         np.testing.assert_array_equal(*(nnefc.evaluate(g, {"x": x})["y"] for g in (graph, made)))
+
+
+def test_pairs_of_onnx_are_dropped(tmp_path: Path) -> None:
+    graph = network(
+        IMAGE + "w = variable[4, 3, 3, 3]; c = conv(x, w); r = relu(c); v = variable[2, 4, 1, 1]; y = conv(r, v);"
+    )
+    nnefc.save(quantize(graph, samples(graph, 2)), tmp_path / "q.onnx")
+    again = nnefc.load(tmp_path / "q.onnx")
+    assert "dequantize_linear" in kinds(again)
+    made = prepare(again)
+    assert [kind for kind in kinds(made) if kind != "copy"] == ["conv", "relu", "conv"]
+    for x in samples(graph, 2):
+        expected = nnefc.evaluate(again, x, execution="ignore")["y"]
+        assert np.abs(nnefc.evaluate(made, x)["y"] - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert sum(v.type.encoding is not None for v in quantize(again, samples(graph, 2)).values.values()) >= 4
