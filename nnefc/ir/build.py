@@ -338,10 +338,10 @@ class ProgramBuilder:
         return self.copy(view, self.new(view.shape, view.dtype, order))
 
     def reshape(self, view: View, shape: Sequence[int]) -> View:
-        """The same elements, row-major, in another shape; copies only where strides cannot say it."""
+        """The same elements, row-major, in another shape; copies, as they lie, only where strides cannot say it."""
         direct = view.reshaped(shape)
         if direct is None:
-            direct = self.dense(view).reshaped(shape)
+            direct = self.dense(view, view.order_to_reshape(shape)).reshaped(shape)
         if direct is None:
             raise ValueError(f"reshape of {view.shape} to {tuple(shape)}")
         return direct

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+import itertools
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -223,6 +225,22 @@ class View:
                 strides[d] = stride
                 stride *= shape[d]
         return None if old else replace(self, shape=shape, strides=tuple(strides))
+
+    def order_to_reshape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """An order of dimensions, outermost first, in which a dense copy can be :meth:`reshaped`: those that become
+        others together stay row-major, and such groups lie as they do here."""
+        ends = set(itertools.accumulate(shape, operator.mul, initial=1))
+        groups: list[tuple[int, ...]] = [()]
+        for d, end in enumerate(itertools.accumulate(self.shape, operator.mul)):
+            groups[-1] += (d,)
+            if end in ends:
+                groups.append(())
+
+        def step(group: tuple[int, ...]) -> float:
+            moving = [abs(self.strides[d]) for d in group if self.shape[d] > 1 and self.strides[d]]
+            return min(moving, default=math.inf)
+
+        return tuple(d for group in sorted(groups, key=lambda g: -step(g)) for d in group)
 
 
 def dense_strides(shape: Sequence[int], order: Sequence[int] | None = None) -> tuple[int, ...]:

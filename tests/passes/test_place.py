@@ -93,6 +93,70 @@ def test_a_padded_tensor_that_is_read_besides() -> None:
     )
 
 
+def shuffled(b: ProgramBuilder, view: View, groups: int) -> View:
+    """Channels dealt out: those of the ``groups`` groups in turns."""
+    split = view.split_dim(1, (groups, view.shape[1] // groups)).transpose((0, 2, 1, 3, 4))
+    return b.reshape(split, view.shape)
+
+
+def test_shuffled_channels_are_written_in_turns_by_those_who_make_them() -> None:
+    def build(b: ProgramBuilder) -> None:
+        x = b.input("x", F, (1, 8, 2, 3))
+        parts = [b.map(call(op, X), [x.slice(1, k, 4)], order=channels_last(4)) for op, k in (("exp", 0), ("abs", 4))]
+        b.output("y", halved(b, shuffled(b, concat(b, *parts), 2)))
+
+    check(
+        build,
+        place,
+        """
+        t: f32[1,4,2,3]@0(24,1,12,4) = map([x: f32[1,4,2,3]@0(0,6,3,1)], exp($0));
+        t.2: f32[1,4,2,3]@0(24,1,12,4) = map([x: f32[1,4,2,3]@24(0,6,3,1)], abs($0));
+        t.3: f32[1,4,2,3]@0(48,1,24,8) = map([t: f32[1,4,2,3]@0(0,1,12,4)], $0);
+        t.3: f32[1,4,2,3]@4(48,1,24,8) = map([t.2: f32[1,4,2,3]@0(0,1,12,4)], $0);
+        t.4: f32[1,4,2,2,3]@0(48,2,1,24,8) = map([t.3: f32[1,4,2,2,3]@0(0,1,4,24,8)], $0);
+        t.5: f32[1,4,2,3]@0(1,1,12,4) = reduce([t.4: f32[1,4,2,3,2]@0(0,2,24,8,1)], max of $0 over 1);
+        y.out: f32[1,4,2,3] = map([t.5: f32[1,4,2,3]@0(0,1,12,4)], $0);
+        """,
+        """
+        t.4: f32[1,4,2,3]@0(0,2,24,8) = map([x: f32[1,4,2,3]@0(0,6,3,1)], exp($0));
+        t.4: f32[1,4,2,3]@1(0,2,24,8) = map([x: f32[1,4,2,3]@24(0,6,3,1)], abs($0));
+        t.5: f32[1,4,2,3]@0(1,1,12,4) = reduce([t.4: f32[1,4,2,3,2]@0(0,2,24,8,1)], max of $0 over 1);
+        y.out: f32[1,4,2,3] = map([t.5: f32[1,4,2,3]@0(0,1,12,4)], $0);
+        """,
+    )
+
+
+def test_channels_dealt_out_to_three_are_copied() -> None:
+    """Every third element is written one by one: a copy takes no more."""
+    b = ProgramBuilder("p")
+    x = b.map(call("exp", X), [b.input("x", F, (1, 6, 2, 3))], order=channels_last(4))
+    b.output("y", halved(b, shuffled(b, x, 3)))
+    program = b.finish()
+    assert place(program) is program
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_copies_in_an_order_to_reshape_can_be_reshaped(seed: int) -> None:
+    """Row-major elements of the copy are those of the original; dimensions that stay keep the order of their steps."""
+    rng = np.random.default_rng(seed)
+    extents = [int(n) for n in rng.choice((1, 2, 3, 4), int(rng.integers(1, 6)))]
+    strides = dense_strides(extents, [int(d) for d in rng.permutation(len(extents))])
+    view = View(Buffer("b", F, int(np.prod(extents)), Role.TEMP), 0, tuple(extents), strides)
+    merged = [int(np.prod(part)) for part in np.split(extents, sorted(rng.integers(0, len(extents) + 1, 2)))]
+    order = view.order_to_reshape(merged)
+    copy = View(view.buffer, 0, view.shape, dense_strides(view.shape, order))
+    flat = copy.reshaped(merged)
+    assert sorted(order) == list(range(view.rank)) and flat is not None
+    memory = np.arange(view.buffer.size)
+
+    def elements(v: View) -> np.ndarray:
+        return np.lib.stride_tricks.as_strided(memory, v.shape, [8 * s for s in v.strides])
+
+    assert (elements(flat).ravel() == elements(copy).ravel()).all()
+    if view.reshaped(extents) is not None and merged == extents:
+        assert copy.moves_like(view.strides)
+
+
 def test_a_product_reads_through_a_flattening_copy() -> None:
     def build(b: ProgramBuilder) -> None:
         t = b.map(call("exp", X), [b.input("x", F, (2, 3, 2, 2))], order=channels_last(4))
