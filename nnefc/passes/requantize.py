@@ -36,6 +36,8 @@ F32, I32 = DType.F32, DType.I32
 COARSE = 1 / 16
 """Codes that a step of the sum may make for a bias to be rounded to steps: what is lost is half as much."""
 MOST = 2**31 - 1
+INTEGER_ZERO = 1e-3
+"""How far from a whole number a zero point may lie, by rounding."""
 
 
 def requantize(program: Program) -> Program:
@@ -124,28 +126,28 @@ class _Form:
     def rewritten(self, expr: Expr) -> Expr:
         """The expression with every quantization of integers in the one form, and functions of one code as tables; the
         same object where there is none."""
-        code = argument_code(expr) if expr.dtype is DType.U8 and expr.has_function() else None
-        if code is not None:
-            entries = replaced(expr, code, arg(0, DType.U8)).evaluate([np.arange(256, dtype=np.uint8)])
-            return table(self.rewritten(code), entries)
         found = quantization_of(expr)
-        made = self._quantized(found) if found is not None else None
+        made = self._quantized(expr, found) if found is not None else None
         if made is not None:
             return made
         args = tuple(map(self.rewritten, expr.args))
         changed = any(a is not b for a, b in zip(args, expr.args, strict=True))
         return Expr(expr.op, args, expr.dtype, expr.value) if changed else expr
 
-    def _quantized(self, q: Quantization) -> Expr | None:
-        """One quantization; None where it is one of floats, which keeps its quotient."""
+    def _quantized(self, expr: Expr, q: Quantization) -> Expr | None:
+        """One quantization, ``expr``; None where it is one of floats, which keeps its quotient."""
         scale = self._constant(q.scale)
         if scale is None or scale.size != 1 or q.value.dtype is not F32:
             return None
         step = scale.reshape(())
         value, low, high = self._peeled(q, float(step))
         linear = self._linear(value).scaled(1 / step)
-        if not any(_is_integer(a) for a in linear.atoms):
+        if all(e.dtype is F32 for e in self._sources(linear.atoms)):
             return None
+        code = argument_code(expr) if any(a.dtype is F32 for a in linear.atoms) else None
+        if code is not None:
+            entries = replaced(expr, code, arg(0, DType.U8)).evaluate([np.arange(256, dtype=np.uint8)])
+            return table(self.rewritten(code), entries)
         plain = self._plain(q, linear, low, high)
         if plain is not None:
             return plain
@@ -233,9 +235,41 @@ class _Form:
             left = self._constant(x) if expr.op == "mul" else None
             if left is not None:
                 return self._linear(y).scaled(left)
+            product = self._product(x, y) if expr.op == "mul" else None
+            if product is not None:
+                return product
         if expr.op == "cast" and _widens(expr.args[0].dtype, expr.dtype):
             return self._linear(expr.args[0])
         return _Linear(np.zeros(()), [np.ones(())], [self.rewritten(expr)])
+
+    def _product(self, x: Expr, y: Expr) -> _Linear | None:
+        """The product of two codes, each less its zero point, which F32 holds; None for any other product."""
+        parts: list[Expr] = []
+        scale = np.ones(())
+        for linear in map(self._linear, (x, y)):
+            if len(linear.atoms) != 1 or linear.atoms[0].dtype is not DType.U8 or linear.factors[0].size != 1:
+                return None
+            (atom,), (factor,) = linear.atoms, linear.factors
+            if linear.offset.size != 1 or not factor.all():
+                return None
+            zero = -linear.offset / factor
+            whole = np.rint(zero)
+            if np.abs(zero - whole).max() > INTEGER_ZERO:
+                return None
+            steps = cast(atom, I32)
+            if whole.any():
+                steps = call("sub", steps, self._operand(whole.astype(np.int32)))
+            parts.append(cast(steps, F32))
+            scale = scale * factor
+        return _Linear(np.zeros(()), [scale], [call("mul", *parts)])
+
+    def _sources(self, exprs: Sequence[Expr]) -> Iterator[Expr]:
+        """What expressions are made of: codes, each whole, and arguments that are not constant."""
+        for e in exprs:
+            if e.dtype is DType.U8 or (e.op == "arg" and self._constant(e) is None):
+                yield e
+            else:
+                yield from self._sources(e.args)
 
     def _constant(self, expr: Expr) -> np.ndarray | None:
         """The values of an expression of constants, F64, of the output's rank; None for any other."""
@@ -264,10 +298,6 @@ class _Form:
         if view not in self.views:
             self.views.append(view)
         return arg(self._first + self.views.index(view), dtype)
-
-
-def _is_integer(atom: Expr) -> bool:
-    return atom.dtype in (I32, DType.U8)
 
 
 def _widens(source: DType, target: DType) -> bool:
