@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 OPTIMIZE = ("speed", "size")
 """What a network can be compiled for."""
-WEIGHTS = ("f32", "f16", "bf16")
-"""The types in which weights can be stored."""
+WEIGHTS = ("stored", "f32", "f16", "bf16")
+"""The types in which weights can be kept; ``stored`` is f16 for those that the network stores so, else f32."""
 EXECUTION = "integer"
 """How quantized networks are computed where nothing else is said."""
 Path = str | os.PathLike[str]
@@ -171,7 +171,7 @@ def compile(
     fast_math: bool = False,
     tune: bool = False,
     optimize: str = "speed",
-    weights: str = "f32",
+    weights: str = WEIGHTS[0],
     execution: str = EXECUTION,
     notes: list[str] | None = None,
 ) -> Model:
@@ -182,8 +182,9 @@ def compile(
     available). ``target`` is ``"host"`` or ``"TRIPLE:CPU+feature"``, as LLVM names them. ``taps`` names tensors that
     become outputs too, after the network's own. ``optimize`` is ``"speed"`` or ``"size"``: weights then take no more
     room than the network's own: no convolution is done by Winograd's algorithm, no panel is filled up. ``weights`` is
-    the type in which constant weights of convolutions and matrix products are stored, ``"f32"``, ``"f16"`` or
-    ``"bf16"``, each rounded once and computed with in f32; a line about each tensor that the type cannot hold, and
+    the type in which constant weights of convolutions and matrix products are kept, ``"f32"``, ``"f16"`` or ``"bf16"``,
+    each rounded once and computed with in f32, or ``"stored"``: f16 for those that f16 holds exactly in a network that
+    stores any so, f32 for all others. A line about each tensor that the type cannot hold, and
     that so stays as it is, is added to ``notes``. With
     ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp. With ``tune``
     several ways to do convolutions and matrix products are timed on this machine, with ``threads`` threads, and what
@@ -235,7 +236,7 @@ def build(
     fast_math: bool = False,
     tune: bool = False,
     optimize: str = "speed",
-    weights: str = "f32",
+    weights: str = WEIGHTS[0],
     execution: str = EXECUTION,
     notes: list[str] | None = None,
 ) -> Artefact:
@@ -249,7 +250,7 @@ def build(
     from nnefc.codegen.workers import compile_kernels
     from nnefc.passes import pipeline
     from nnefc.passes.encode import is_quantized
-    from nnefc.passes.narrow import narrow_weights
+    from nnefc.passes.narrow import keep_weights
     from nnefc.progress import bar
 
     if optimize not in OPTIMIZE:
@@ -259,7 +260,7 @@ def build(
         raise ValueError(f"weights is {weights!r}; it may be {' or '.join(WEIGHTS)}")
     said: list[str] = []
     programs = [pipeline.run(graph, taps, execution=execution, notes=said) for graph in graphs]
-    programs = [narrow_weights(program, weights, said) for program in programs]
+    programs = [keep_weights(p, graph, weights, said) for p, graph in zip(programs, graphs, strict=True)]
     if notes is not None:
         notes += dict.fromkeys(said)
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]

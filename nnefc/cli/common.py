@@ -117,7 +117,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--weights",
         choices=WEIGHTS,
         default=WEIGHTS[0],
-        help="the type in which weights are stored; sums are in f32 (the default) always",
+        help="the type in which weights are kept (default: f16 for those stored so, else f32); sums are in f32 always",
     )
     add_execution(command)
     command.add_argument(

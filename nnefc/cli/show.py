@@ -51,12 +51,10 @@ def _selected(graph: Graph, args: argparse.Namespace) -> str:
     from nnefc.codegen.tune import tune
     from nnefc.codegen.ways import RULES
     from nnefc.passes import pipeline
-    from nnefc.passes.narrow import narrow_weights
+    from nnefc.passes.narrow import keep_weights
 
     target = replace(Target.parse(target_of(args)), fast_math=args.fast_math)
-    program, small = (
-        narrow_weights(pipeline.run(graph, execution=args.execution), args.weights),
-        args.optimize == "size",
-    )
+    program = keep_weights(pipeline.run(graph, execution=args.execution), graph, args.weights)
+    small = args.optimize == "size"
     ways = tune([program], target, small=small) if args.tune else RULES
     return format_plan(program.name, plan(program, target, small=small, ways=ways), target)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from nnefc.errors import UnsupportedError
+from nnefc.ir.graph import Graph
 from nnefc.ir.program import Call, Contract, Program
 from nnefc.ir.types import DType
 from nnefc.ir.view import Role, View
@@ -16,20 +17,28 @@ ERROR = {DType.F16: 2.0**-10, DType.BF16: 2.0**-7}
 is neither too large nor too small for the type."""
 
 
-def narrow_weights(program: Program, name: str, notes: list[str] | None = None) -> Program:
-    """The constant weights of F32 contractions stored as ``name`` says (f32, f16 or bf16), rounded to nearest even.
+def keep_weights(program: Program, graph: Graph, kept: str, notes: list[str] | None = None) -> Program:
+    """The program of a network with its weights in the type ``kept``: f32, f16, bf16, or ``stored``, which means f16
+    for those that f16 holds exactly if the network stores any so. See :func:`narrow_weights`."""
+    if kept != "stored":
+        return narrow_weights(program, DType(kept), notes)
+    halves = any(t.item == "float" and t.bits == 16 for t in graph.tensors.values())
+    return narrow_weights(program, DType.F16, exact=True) if halves else program
+
+
+def narrow_weights(program: Program, dtype: DType, notes: list[str] | None = None, *, exact: bool = False) -> Program:
+    """The constant weights of F32 contractions in F16 or BF16, rounded to nearest even; for F32, the same object.
 
     Weights stay in F32 where something else reads them too, or where the type cannot hold them: any beyond its range,
-    or so many below it that rounding changes the tensor by more than ERROR; a line about each is added to ``notes``.
-    The same object if there is nothing to do. Raises UnsupportedError where NumPy lacks the type.
+    or so many below it that rounding changes the tensor by more than ERROR, or at all if ``exact``; a line about each
+    is added to ``notes``. Raises UnsupportedError where NumPy lacks the type.
     """
-    dtype = DType(name)
     if dtype is DType.F32:
         return program
     narrowed: dict[str, np.ndarray] = {}
     for constant, origin in _weights(program).items():
         try:
-            values = rounded(program.constants[constant], dtype)
+            values = rounded(program.constants[constant], dtype, exact=exact)
         except TypeError as error:
             raise UnsupportedError(str(error)) from error
         if values is not None:
@@ -47,13 +56,14 @@ def narrow_weights(program: Program, name: str, notes: list[str] | None = None) 
     return program.replace(calls=calls, constants=program.constants | narrowed)
 
 
-def rounded(values: np.ndarray, dtype: DType) -> np.ndarray | None:
-    """F32 values in half precision; None if it cannot hold them. Raises TypeError where NumPy lacks the type."""
+def rounded(values: np.ndarray, dtype: DType, *, exact: bool = False) -> np.ndarray | None:
+    """F32 values in half precision; None if that changes them by more than ERROR, or at all if ``exact``. Raises
+    TypeError where NumPy lacks the type."""
     with np.errstate(over="ignore", under="ignore"):
         narrow = values.astype(dtype.numpy)
     wide = values.astype(np.float64)
     change = np.linalg.norm((narrow.astype(np.float64) - wide).reshape(-1))
-    return narrow if change <= ERROR[dtype] * np.linalg.norm(wide.reshape(-1)) else None
+    return narrow if change <= (0.0 if exact else ERROR[dtype]) * np.linalg.norm(wide.reshape(-1)) else None
 
 
 def _weights(program: Program) -> dict[str, str]:

@@ -15,6 +15,7 @@ from nnefc.ir.interpret import interpret
 from nnefc.ir.program import Contract, Program
 from nnefc.ir.types import DType
 from nnefc.passes.narrow import narrow_weights
+from nnefc.quant import quantize
 
 F = DType.F32
 NETWORK = """version 1.0;
@@ -52,7 +53,7 @@ def contraction(program: Program) -> Contract:
 def test_weights_are_rounded_and_nothing_else(name: str) -> None:
     rng = np.random.default_rng(0)
     values, x = rng.standard_normal((20, 7)), rng.standard_normal((3, 20)).astype(np.float32)
-    narrow = narrow_weights(matrix(values), name)
+    narrow = narrow_weights(matrix(values), DType(name))
     w = contraction(narrow).w
     assert w.dtype is DType(name) and narrow.constants[w.buffer.name].dtype == DType(name).numpy
     wide = values.astype(np.float32).astype(DType(name).numpy).astype(np.float64)
@@ -61,23 +62,23 @@ def test_weights_are_rounded_and_nothing_else(name: str) -> None:
 
 def test_f32_is_left_alone() -> None:
     program = matrix(np.eye(3))
-    assert narrow_weights(program, "f32") is program
+    assert narrow_weights(program, DType.F32) is program
 
 
 @pytest.mark.parametrize("values", [np.full((4, 4), 1e5), np.full((4, 4), 1e-7), np.full((4, 4), np.nan)])
 def test_what_f16_cannot_hold_stays(values: np.ndarray) -> None:
     notes: list[str] = []
     program = matrix(values)
-    assert narrow_weights(program, "f16", notes) is program
+    assert narrow_weights(program, DType.F16, notes) is program
     (note,) = notes
     assert "f16 cannot hold" in note
     if np.isfinite(values).all():
-        assert contraction(narrow_weights(program, "bf16")).w.dtype is DType.BF16
+        assert contraction(narrow_weights(program, DType.BF16)).w.dtype is DType.BF16
 
 
 def test_weights_that_others_read_stay() -> None:
     program = matrix(np.eye(5), shown=True)
-    assert narrow_weights(program, "f16") is program
+    assert narrow_weights(program, DType.F16) is program
 
 
 @pytest.fixture
@@ -114,5 +115,16 @@ def test_widened_for_every_target(network: Path) -> None:
 
 
 def test_other_types_are_refused(network: Path) -> None:
-    with pytest.raises(ValueError, match="f32 or f16 or bf16"):
+    with pytest.raises(ValueError, match="stored or f32 or f16 or bf16"):
         nnefc.compile(network, weights="f8")
+
+
+def test_weights_that_are_stored_in_half_precision_stay_so(network: Path) -> None:
+    """As ``nnefc quantize --scheme fp16`` leaves them; without one stored so, f16 is not looked at."""
+    graph = nnefc.load(network)
+    sizes = [nnefc.compile(g)._made().plan.weights.nbytes for g in (graph, quantize(graph, scheme="fp16"))]
+    assert sizes[1] < 0.51 * sizes[0]
+    wide = nnefc.compile(quantize(graph, scheme="fp16"), weights="f32")
+    assert wide._made().plan.weights.nbytes == sizes[0]
+    program = matrix(np.array([[0.5, 1 / 3]]))
+    assert narrow_weights(program, DType.F16, exact=True) is program
