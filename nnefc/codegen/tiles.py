@@ -28,10 +28,12 @@ CACHES = ((16 << 10, math.inf), (512 << 10, 24.0), (1 << 62, 8.0))
 
 @dataclass(frozen=True)
 class Step:
-    """What a step of a reduction takes for each vector of sums: instructions of the multiplying units; and registers
-    for each column of weights, for each row, and beside."""
+    """What a step of a reduction takes. In instructions of the multiplying units: for each vector of sums, and for
+    preparing a column of weights and a row. In registers: for a column, for a row, and beside."""
 
     products: float = 1.0
+    column_work: float = 0.0
+    row_work: float = 0.0
     column: int = 1
     row: int = 1
     beside: int = 1
@@ -45,8 +47,8 @@ def step_of(dtype: DType, target: Target) -> Step:
     if dtype is not DType.U8 or target.vnni or target.i8mm:
         return MULTIPLY_ADD
     if target.madd:
-        return Step(2.0, 2, 2, 2)
-    return Step(2.0, 2) if target.dotprod else Step(4.0, 4, 4)
+        return Step(2.0, 1.5, 1.0, 2, 2, 2)
+    return Step(2.0, 1.0, 0.5, 2) if target.dotprod else Step(4.0, 4.0, 4.0, 4, 4)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def _best_height(rows: int, count: int, vectors: float, steps: int, target: Targ
     best = (math.inf, 0)
     for height in {math.ceil(rows / math.ceil(rows / h)) for h in range(1, most + 1)}:
         bandwidth = again if height < rows else CACHES[-1][1]
-        products = height * vectors * kind.products / rate
+        products = (height * (vectors * kind.products + kind.row_work) + count * kind.column_work) / rate
         step = max(products, height / 2 + count / rate, LATENCY, size / bandwidth)
         step += (vectors + height / 4) / 16
         time = (steps * step + height * (4 + count)) * math.ceil(rows / height)
