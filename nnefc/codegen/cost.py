@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nnefc.codegen.chain import Chain
-from nnefc.codegen.groups import group_of
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import step_of
@@ -213,7 +212,7 @@ def _cycles(call: Call, machine: Machine, target: Target) -> float:
         tile, outputs = call.tile, call.contract.output.shape[-1]
         padded = 1.0 if call.pixel_lanes else math.ceil(outputs / tile.width) * tile.width / max(outputs, 1)
         waiting = max(1.0, 4 * machine.vectors / (tile.rows * tile.cols * tile.lines))
-        step = step_of(call.x.dtype, target).products / group_of(call.x.dtype)
+        step = step_of(call.group, target).products / call.group
         lanes = target.lanes(call.contract.sum_type)
         return multiply_adds(call) * padded * waiting * step / (lanes * machine.vectors)
     size = max(v.dtype.size for v in (*call.reads(), *call.writes()))

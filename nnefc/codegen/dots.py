@@ -25,22 +25,28 @@ Part = tuple[ir.Value, ...]
 """Four codes of each lane, prepared for a way of summing their products."""
 
 
-def dot(tiles: tuple[Tile, ...], target: Target) -> Instruction:
+def dot(tiles: tuple[Tile, ...], target: Target, group: int = GROUP) -> Instruction:
     """dot(accs, x, xo, rs, w, wo): acc[r, c, l] += sum over j < 4 of x[xo + r * rs + j] * w[wo + 4 * o + j] for each of
     a tuple of I32 accumulators of as many rows, x being U8 and w I8; o counts their outputs, those of the first first.
-    Sums are modulo 2**32, the same on every path."""
-    rows = tiles[0].rows
+    Sums are modulo 2**32, the same on every path.
+
+    With a ``group`` of eight each byte of w holds two weights v of 4 bits, for j in its lower half and for j + 4 in its
+    upper one, and acc[r, c, l] += sum over j < 8 of x[xo + r * rs + j] * 16 * v[j].
+    """
+    rows, parts = tiles[0].rows, group // GROUP
     starts = [sum(t.cols * t.lanes for t in tiles[:k]) for k in range(len(tiles))]
     columns = [(k, c, starts[k] + c * t.lanes) for k, t in enumerate(tiles) for c in range(t.cols)]
 
     def meaning(
         accs: tuple[np.ndarray, ...], x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int
     ) -> tuple[np.ndarray, ...]:
-        left = x[xo + np.arange(rows)[:, None] * rs + np.arange(GROUP)].astype(np.int32)
+        left = x[xo + np.arange(rows)[:, None] * rs + np.arange(group)].astype(np.int32)
         found = []
         for acc, t, start in zip(accs, tiles, starts, strict=True):
             first = wo + GROUP * start
-            right = w[first : first + GROUP * t.cols * t.lanes].reshape(t.cols, t.lanes, GROUP).astype(np.int32)
+            codes = w[first : first + GROUP * t.cols * t.lanes].reshape(t.cols, t.lanes, GROUP)
+            halves = [codes] if parts == 1 else [codes << 4, codes & -16]
+            right = np.concatenate(halves, -1).astype(np.int32)
             found.append(acc + np.einsum("rj,clj->rcl", left, right))
         return tuple(found)
 
@@ -53,19 +59,31 @@ def dot(tiles: tuple[Tile, ...], target: Target) -> Instruction:
         for k, _, at in columns:
             address = b.gep(w, [index(GROUP * at)], inbounds=True)
             codes = b.load(b.bitcast(address, ir.VectorType(I32, tiles[k].lanes).as_pointer()), align=1)
-            right.append(ways[k].weights(b, codes))
-        for r in range(rows):
-            address = b.gep(x, [b.mul(rs, index(r))], inbounds=True)
-            four = b.load(b.bitcast(address, I32.as_pointer()), align=1)
-            left = [w.codes(b, Vectors(b, target, t.lanes).splat(four)) for w, t in zip(ways, tiles, strict=True)]
-            for (k, c, _), weights in zip(columns, right, strict=True):
-                n = r * tiles[k].cols + c
-                held[k] = b.insert_value(held[k], ways[k].add(b, b.extract_value(held[k], n), left[k], weights), n)
+            right.append(codes)
+        for part in range(parts):
+            prepared = [
+                ways[k].weights(b, codes if parts == 1 else _half(b, codes, part))
+                for (k, _, _), codes in zip(columns, right, strict=True)
+            ]
+            for r in range(rows):
+                address = b.gep(x, [b.add(b.mul(rs, index(r)), index(GROUP * part))], inbounds=True)
+                four = b.load(b.bitcast(address, I32.as_pointer()), align=1)
+                left = [w.codes(b, Vectors(b, target, t.lanes).splat(four)) for w, t in zip(ways, tiles, strict=True)]
+                for (k, c, _), weights in zip(columns, prepared, strict=True):
+                    n = r * tiles[k].cols + c
+                    held[k] = b.insert_value(held[k], ways[k].add(b, b.extract_value(held[k], n), left[k], weights), n)
         for k, value in enumerate(held):
             accs = b.insert_value(accs, value, k)
         return accs
 
     return operation("dot", meaning, lambda accs, x, xo, rs, w, wo: types.Tuple(tiles), emit)
+
+
+def _half(b: ir.IRBuilder, codes: ir.Value, part: int) -> ir.Value:
+    """16 times the weights in the lower (0) or upper halves of bytes."""
+    lanes = codes.type.count
+    codes = codes if part else b.shl(codes, int_splat(32, lanes, 4))
+    return b.and_(codes, int_splat(32, lanes, 0xF0F0F0F0))
 
 
 class Way:

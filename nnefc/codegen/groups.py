@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from nnefc.codegen.nest import Loop, Nest, collapsed, volume
-from nnefc.ir.expr import arg, const
+from nnefc.ir import expr as e
+from nnefc.ir.expr import Expr, arg, const
+from nnefc.ir.interpret import array
 from nnefc.ir.program import Call, Contract, Map
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 
+NIBBLES = 8
+"""The group of codes whose weights have 4 bits: two instructions' worth, in the bytes of one."""
+NIBBLE_SCALE = 16
+"""What sums of products by such weights are multiplied by, as they are taken from the upper halves of bytes."""
+MOST_PRODUCTS = (2**31 - 1) // (255 * 8 * NIBBLE_SCALE)
+"""Products by 4-bit weights whose sum, so multiplied, I32 holds."""
 
-def group_of(dtype: DType) -> int:
-    """How many neighbouring elements of an ``x`` of this type one instruction multiplies and adds up."""
-    return 4 if dtype is DType.U8 else 1
+
+def group_of(call: Contract, constants: Mapping[str, np.ndarray]) -> int:
+    """How many neighbouring elements of ``x`` a step of a contraction multiplies and adds up.
+
+    1 for floats; 4 for codes; NIBBLES where all weights are constants of -8 .. 7, and runs are not lengthened by it."""
+    if call.x.dtype is not DType.U8:
+        return 1
+    run, _ = run_of(ordered_x(call), call.reduced)
+    products = math.prod(call.x.shape[call.x.rank - call.reduced :])
+    values = constants.get(call.w.buffer.name)
+    if values is None or products > MOST_PRODUCTS or not 4 <= (run - 1) % NIBBLES:
+        return 4
+    w = array(call.w, {call.w.buffer.name: values})
+    return NIBBLES if w.size and w.min() >= -8 and w.max() <= 7 else 4
 
 
 def reduced_order(call: Contract) -> tuple[int, ...]:
@@ -43,10 +64,10 @@ def run_of(x: View, reduced: int) -> tuple[int, int]:
     return max(run, 1), dims
 
 
-def step_loops(x: View, reduced: int) -> Nest:
+def step_loops(x: View, reduced: int, group: int) -> Nest:
     """The loops over the steps of a reduction over the last dimensions of ``x``, in the order of the packed weights,
     merged; none for a single step. A run that is no multiple of a group has a last step that reads beyond it."""
-    first, group = x.rank - reduced, group_of(x.dtype)
+    first = x.rank - reduced
     loops = tuple(Loop(n, (s,)) for n, s in zip(x.shape[first:], x.strides[first:], strict=True))
     if group > 1:
         run, dims = run_of(x, reduced)
@@ -54,9 +75,9 @@ def step_loops(x: View, reduced: int) -> Nest:
     return collapsed(loops) if volume(loops) > 1 else ()
 
 
-def steps(call: Contract) -> int:
+def steps(call: Contract, group: int) -> int:
     """How many steps each sum of a contraction takes."""
-    return volume(step_loops(ordered_x(call), call.reduced))
+    return volume(step_loops(ordered_x(call), call.reduced, group))
 
 
 def grouped(w: View, dims: int, group: int, names: Iterator[str]) -> tuple[View, list[Call]]:
@@ -80,19 +101,25 @@ def grouped(w: View, dims: int, group: int, names: Iterator[str]) -> tuple[View,
     return split.transpose((*range(rank - 2), rank - 1, rank - 2)), calls
 
 
-def beyond(x: View, reduced: int) -> int:
+def nibbles(w: View) -> tuple[Expr, tuple[View, ...]]:
+    """What packs weights (..., 8) of 4 bits to (..., 4) bytes, the first four in the lower halves; and its operands."""
+    last, four = w.rank - 1, const(4, w.dtype)
+    low = e.call("and", arg(0, w.dtype), const(15, w.dtype))
+    return e.call("or", low, e.call("shl", arg(1, w.dtype), four)), (w.slice(last, 0, 4), w.slice(last, 4, 4))
+
+
+def beyond(x: View, reduced: int, group: int) -> int:
     """How many elements after its buffer's end the steps of a reduction over ``x`` read (and multiply by 0)."""
-    group = group_of(x.dtype)
     if group == 1 or not x.volume:
         return 0
     run, _ = run_of(x, reduced)
     return max(0, x.span[1] + -run % group - x.buffer.size)
 
 
-def with_room(call: Contract, room: dict[str, int], names: Iterator[str]) -> tuple[Contract, list[Call]]:
+def with_room(call: Contract, group: int, room: dict[str, int], names: Iterator[str]) -> tuple[Contract, list[Call]]:
     """The contraction with an ``x`` whose steps stay inside its buffer. A scratch buffer is noted in ``room``, with the
     elements that it has to have more; of any other a copy is read, and the calls that make it are given."""
-    more = beyond(ordered_x(call), call.reduced)
+    more = beyond(ordered_x(call), call.reduced, group)
     if not more:
         return call, []
     x = call.x

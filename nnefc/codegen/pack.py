@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nnefc.codegen.groups import (
+    NIBBLES,
     group_of,
     grouped,
     grown,
+    nibbles,
     ordered_x,
     reduced_order,
     run_of,
@@ -39,7 +41,8 @@ from nnefc.ir.view import Buffer, Role, View, dense_strides
 @dataclass(frozen=True)
 class Panels(Call):
     """A Contract whose weights are packed: ``w`` is (G..., panel, R..., tile.width), zero-padded; see ``Contract``.
-    Where instructions sum groups of neighbours, R... are the steps, and the groups the last dimension.
+    Where a step sums a ``group`` of neighbours, R... are the steps, and the group's weights the last dimension: for
+    NIBBLES their bytes, each of two weights.
 
     With ``pixel_lanes`` the tile's lanes lie along pixels, its rows are all the outputs, and so is the one panel."""
 
@@ -48,6 +51,7 @@ class Panels(Call):
     contract: Contract
     tile: TileShape
     pixel_lanes: bool = False
+    group: int = 1
 
     def reads(self) -> tuple[View, ...]:
         return (self.x, self.w, *self.contract.extras)
@@ -85,18 +89,20 @@ def common_cuts(programs: Sequence[Program], target: Target, exact: bool = False
     That is where the sum of their estimated times, each relative to its best, is least.
     """
     uses: dict[WeightsKey, dict[int, Contract]] = {}
+    groups: dict[WeightsKey, int] = {}
     for program in programs:
         for call in program.calls:
             key = _weights_key(call, program) if isinstance(call, Contract) else None
             if isinstance(call, Contract) and key is not None:
                 uses.setdefault(key, {}).setdefault(_row_extent(call), call)
-    return {key: _common_cut(calls, target, exact) for key, calls in uses.items() if len(calls) > 1}
+                groups[key] = group_of(call, program.constants)
+    return {key: _common_cut(calls, groups[key], target, exact) for key, calls in uses.items() if len(calls) > 1}
 
 
-def _common_cut(calls: Mapping[int, Contract], target: Target, exact: bool) -> Cut:
+def _common_cut(calls: Mapping[int, Contract], group: int, target: Target, exact: bool) -> Cut:
     """The cut that suits Contracts of the same weights, given by their numbers of pixels in a row."""
     call = next(iter(calls.values()))
-    lanes, count, step = target.lanes(call.sum_type), steps(call), step_of(call.x.dtype, target)
+    lanes, count, step = target.lanes(call.sum_type), steps(call, group), step_of(group, target)
     found = cuts(call.w.shape[-1], lanes, target, exact)
     times = [[cut_time(cut, rows, count, lanes, target, step) for cut in found] for rows in calls]
     score = [sum(t / min(row) for t, row in zip(column, times, strict=True)) for column in zip(*times, strict=True)]
@@ -132,7 +138,7 @@ def pack(
     """
     shared = common_cuts([program], target, exact) if shared is None else shared
     calls: list[Call] = []
-    packed: dict[tuple[View, int, int], View] = {}
+    packed: dict[tuple[View, int, int, int], View] = {}
     names = program.fresh_names("packed")
     written = {v.buffer.name for c in program.calls for v in c.writes()}
     room: dict[str, int] = {}
@@ -142,29 +148,31 @@ def pack(
             continue
         known = _weights_key(call, program)
         common = shared.get(known) if known is not None else None
-        call, copies = with_room(call, room, names)
+        group = group_of(call, program.constants)
+        call, copies = with_room(call, group, room, names)
         calls += copies
-        for part, tile, pixel_lanes in _parts(call, common, target, exact, ways):
+        for part, tile, pixel_lanes in _parts(call, group, common, target, exact, ways):
             width = part.w.shape[-1] if pixel_lanes else tile.width
-            w, dims = _ordered_weights(part)
-            if (w, dims, width) not in packed or w.buffer.name in written:
-                packed[w, dims, width], copies = _pack_weights(part, w, dims, width, names)
+            w, dims = _ordered_weights(part, group)
+            key = (w, dims, width, group)
+            if key not in packed or w.buffer.name in written:
+                packed[key], copies = _pack_weights(part, w, dims, group, width, names)
                 calls += copies
-            calls.append(Panels(ordered_x(part), packed[w, dims, width], part, tile, pixel_lanes, origin=call.origin))
+            calls.append(Panels(ordered_x(part), packed[key], part, tile, pixel_lanes, group, origin=call.origin))
     return program.replace(calls=tuple(grown(c, room) for c in calls) if room else tuple(calls))
 
 
 def _parts(
-    call: Contract, cut: Cut | None, target: Target, exact: bool, ways: Ways
+    call: Contract, group: int, cut: Cut | None, target: Target, exact: bool, ways: Ways
 ) -> Iterator[tuple[Contract, TileShape, bool]]:
     """A contraction cut along its outputs (None: in the best way), each part with its tile, and whether the lanes of
     this lie along pixels."""
-    rows, outputs, count, lanes = _row_extent(call), call.w.shape[-1], steps(call), target.lanes(call.sum_type)
-    step = step_of(call.x.dtype, target)
+    rows, outputs, count, lanes = _row_extent(call), call.w.shape[-1], steps(call, group), target.lanes(call.sum_type)
+    step = step_of(group, target)
     if cut is None:
         ranked, rank = ranked_cuts(rows, outputs, count, lanes, target, exact, step), way_of(ways, call).rank
         cut = ranked[min(rank, len(ranked) - 1)]
-        found = _pixel_tile(call, target) if not rank else None
+        found = _pixel_tile(call, group, target) if not rank else None
         if found is not None and found[0] < PIXEL_GAIN * cut_time(cut, rows, count, lanes, target) / rows:
             yield call, found[1], True
             return
@@ -176,24 +184,25 @@ def _parts(
 
 def contraction_cycles(call: Contract, target: Target) -> float:
     """The estimated time of a contraction that is done in the best way."""
-    rows, count, lanes = _row_extent(call), steps(call), target.lanes(call.sum_type)
-    step = step_of(call.x.dtype, target)
+    group = group_of(call, {})
+    rows, count, lanes = _row_extent(call), steps(call, group), target.lanes(call.sum_type)
+    step = step_of(group, target)
     (cut, *_) = ranked_cuts(rows, call.w.shape[-1], count, lanes, target, False, step)
-    direct, found = cut_time(cut, rows, count, lanes, target, step) / rows, _pixel_tile(call, target)
+    direct, found = cut_time(cut, rows, count, lanes, target, step) / rows, _pixel_tile(call, group, target)
     pixel = found[0] if found is not None and found[0] < PIXEL_GAIN * direct else direct
     return pixel * math.prod(call.output.shape[:-1])
 
 
-def _pixel_tile(call: Contract, target: Target) -> tuple[float, TileShape] | None:
+def _pixel_tile(call: Contract, group: int, target: Target) -> tuple[float, TileShape] | None:
     """:func:`pixel_tile` for a contraction, with the time for one pixel; None if there is none."""
-    pixels = pixel_loop(call) if group_of(call.x.dtype) == 1 else None
+    pixels = pixel_loop(call) if group == 1 else None
     if pixels is None:
         return None
     line = line_loop(call, pixels)
     found = pixel_tile(
         pixels.extent,
         call.w.shape[-1],
-        steps(call),
+        steps(call, group),
         target.lanes(call.sum_type),
         target,
         line.extent if line is not None else 1,
@@ -226,35 +235,41 @@ def _outputs(call: Contract, first: int, count: int) -> Contract:
     return replace(call, w=cut(call.w), extras=tuple(map(cut, call.extras)), output=cut(call.output))
 
 
-def _ordered_weights(call: Contract) -> tuple[View, int]:
+def _ordered_weights(call: Contract, group: int) -> tuple[View, int]:
     """The weights as they are packed, repeated groups once, the reduced dimensions as in x; and how many of the last of
     these are summed in groups, as one run."""
     w = _shared_groups(call.w, call.groups)
     w = w.transpose((*range(call.groups), *(call.groups + d for d in reduced_order(call)), w.rank - 1))
-    return w, run_of(ordered_x(call), call.reduced)[1] if group_of(call.x.dtype) > 1 else 0
+    return w, run_of(ordered_x(call), call.reduced)[1] if group > 1 else 0
 
 
-def _pack_weights(call: Contract, w: View, dims: int, width: int, names: Iterator[str]) -> tuple[View, list[Call]]:
+def _pack_weights(
+    call: Contract, w: View, dims: int, group: int, width: int, names: Iterator[str]
+) -> tuple[View, list[Call]]:
     """The view of weights packed in panels of ``width`` outputs, and the calls that fill it."""
     calls: list[Call] = []
-    name, group = next(names), group_of(call.x.dtype)
+    name = next(names)
     tail: tuple[int, ...] = ()
     if group > 1:
         w, calls = grouped(w, dims, group, names)
-        tail = (group,)
+        tail = (4,)
     axis, lane = call.groups, w.rank - 1 - len(tail)
     whole, rest = divmod(w.shape[lane], width)
     shape = (*w.shape[:axis], whole + (rest > 0), *w.shape[axis:lane], width, *tail)
     out = View(Buffer(name, w.dtype, math.prod(shape), Role.TEMP), 0, shape, dense_strides(shape))
-    copy = (arg(0, w.dtype),)
+
+    def copy(source: View, goal: View) -> Map:
+        expr, inputs = nibbles(source) if group == NIBBLES else (arg(0, w.dtype), (source,))
+        return Map((expr,), inputs, (goal,))
+
     if rest:
         last = out.slice(axis, whole, 1).squeeze(axis)
         calls.append(Map((const(0, w.dtype),), (), (last.slice(lane, rest, width - rest),)))
-        calls.append(Map(copy, (w.slice(lane, whole * width, rest),), (last.slice(lane, 0, rest),)))
+        calls.append(copy(w.slice(lane, whole * width, rest), last.slice(lane, 0, rest)))
     if whole:
         source = w.slice(lane, 0, whole * width).split_dim(lane, (whole, width))
         source = source.transpose((*range(axis), lane, *range(axis, lane), *range(lane + 1, source.rank)))
-        calls.append(Map(copy, (source,), (out.slice(axis, 0, whole),)))
+        calls.append(copy(source, out.slice(axis, 0, whole)))
     calls = [replace(c, origin=call.origin) for c in calls]
     full = (*call.w.shape[:axis], *shape[axis:])
     strides = tuple(0 if n == 1 else s for n, s in zip(shape, out.strides, strict=True))
@@ -269,4 +284,4 @@ def _shared_groups(w: View, groups: int) -> View:
 
 def reduced_loops(call: Panels) -> Nest:
     """The loops over the steps of the reduction, in the order of the packed weights, merged; operand is x."""
-    return step_loops(call.x, call.contract.reduced)
+    return step_loops(call.x, call.contract.reduced, call.group)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 
 from nnefc.codegen.choice import Choice, operands_of
-from nnefc.codegen.groups import group_of
+from nnefc.codegen.groups import NIBBLE_SCALE, NIBBLES
 from nnefc.codegen.kernels.contract import ContractKernel
 from nnefc.codegen.kernels.pixels import PixelsKernel
 from nnefc.codegen.nest import Loop, collapsed, flattened, nest, places, unit_loop, volume, without
 from nnefc.codegen.pack import Panels, line_loop, pixel_loop, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import TileShape
-from nnefc.ir.expr import arg
+from nnefc.ir import expr
+from nnefc.ir.expr import Expr, arg, const
+from nnefc.ir.program import Contract
 
 UNIT_COST = 64
 """What a work unit costs beside its tiles, in vector multiply-adds."""
@@ -32,16 +34,16 @@ def tiles_per_unit(tiles: int, outer: int, work: int) -> int:
 
 
 def prefetching(
-    panel: int, units: int, tiles: int, tile: TileShape, denser: int = 1, group: int = 1
+    panel: int, units: int, tiles: int, tile: TileShape, denser: int = 1, per_output: int = 1
 ) -> tuple[int, ...]:
     """Elements of a panel, units of one panel, and what a unit of ``tiles`` tiles, a tile, and a step of the reduction
     prefetch: equal shares of the next panel, but no more per step than a vector's bytes, which hold ``denser`` times as
-    many elements as the vector has lanes. An output has ``group`` elements in a step. Where a panel is used but once,
-    none: it streams by itself."""
+    many elements as the vector has lanes. An output has ``per_output`` elements in a step. Where a panel is used but
+    once, none: it streams by itself."""
     if units * tiles == 1:
         return 0, 1, 0, 0, 0
     share = math.ceil(panel / (units * tiles))
-    step = min(math.ceil(tile.width * group / (units * tiles)), tile.lanes * denser)
+    step = min(math.ceil(tile.width * per_output / (units * tiles)), tile.lanes * denser)
     return panel, units, tiles * share, share, step
 
 
@@ -81,6 +83,16 @@ def select_pixels(call: Panels) -> Choice:
     return Choice(spec, views, geometry, volume(outer))
 
 
+def _final(call: Contract, group: int) -> Expr:
+    """What is stored of what a kernel adds up."""
+    total = arg(0, call.sum_type)
+    post = call.post if call.post is not None else total
+    if group != NIBBLES:
+        return post
+    total = expr.call("shr", total, const(NIBBLE_SCALE.bit_length() - 1, call.sum_type))
+    return post.substitute([total, *(arg(k, v.dtype) for k, v in enumerate(call.extras, 1))])
+
+
 def select_contract(call: Panels, target: Target) -> Choice:
     if call.pixel_lanes:
         return select_pixels(call)
@@ -101,7 +113,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
     outer += [Loop(p.extent, (*p.strides, 0, 0)) for p in without(pixels, k)]
     reduced = reduced_loops(call) or (Loop(1, (0,)),)
     inner, above = reduced[-1], reduced[:-1]
-    group = group_of(call.x.dtype)
+    group, per_output = call.group, call.w.shape[-1] if call.group > 1 else 1
     tiles = math.ceil(row.extent / tile.rows)
     block = tile.rows * tiles_per_unit(
         tiles, volume(tuple(outer)), tile.rows * math.ceil(tile.width / tile.lanes) * volume(reduced)
@@ -112,7 +124,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
     denser = plain.sum_type.size // call.w.dtype.size
     operands = operands_of(views, lane, row)
     spec = ContractKernel(
-        plain.post if plain.post is not None else arg(0, plain.sum_type),
+        _final(plain, group),
         operands,
         len(outer),
         inner.strides[0] == group,
@@ -122,6 +134,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         tile.last,
         outputs >= tile.width,
         outputs % tile.width != 0,
+        group,
     )
     geometry = (
         row.extent,
@@ -130,7 +143,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         inner.extent,
         inner.strides[0],
         block,
-        *prefetching(volume(reduced) * tile.width * group, units, block // tile.rows, tile, denser, group),
+        *prefetching(volume(reduced) * tile.width * per_output, units, block // tile.rows, tile, denser, per_output),
         *row.strides,
         *lane.strides,
         *flattened(tuple(outer)),

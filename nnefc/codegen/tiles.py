@@ -8,7 +8,6 @@ import math
 from dataclasses import dataclass
 
 from nnefc.codegen.target import Target
-from nnefc.ir.types import DType
 
 MOST_COLS = 8
 """Vectors across a register tile, at most."""
@@ -42,9 +41,12 @@ class Step:
 MULTIPLY_ADD = Step()
 
 
-def step_of(dtype: DType, target: Target) -> Step:
-    """For elements of ``x`` of this type: see :func:`nnefc.codegen.dots.dot` for those of integers."""
-    if dtype is not DType.U8 or target.vnni or target.i8mm:
+def step_of(group: int, target: Target) -> Step:
+    """For steps that sum a ``group`` of neighbours: see :func:`nnefc.codegen.dots.dot` for more than one."""
+    if group > 4:
+        s = step_of(4, target)
+        return Step(2 * s.products, 2 * s.column_work + 1.5, 2 * s.row_work, s.column + 1, s.row, s.beside + 1)
+    if group == 1 or target.vnni or target.i8mm:
         return MULTIPLY_ADD
     if target.madd:
         return Step(2.0, 1.5, 1.0, 2, 2, 2)

@@ -1,7 +1,8 @@
 """Matrix products and convolutions: outer products accumulated in a register tile, with an expression at the store.
 
 The weights are packed in panels of the tile's outputs: (groups, panel, reduced..., cols * lanes + last). Codes of 8
-bits are summed in groups of four neighbours: (groups, panel, steps..., cols * lanes + last, 4).
+bits are summed in groups of four neighbours, or of eight by weights of 4 bits: (groups, panel, steps...,
+cols * lanes + last, 4), see ``codegen.groups``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from nnefc.codegen.groups import group_of
 from nnefc.codegen.kernels import columns
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
@@ -25,7 +25,7 @@ class ContractKernel(OperandKernel):
     (pixels) make a tile, the last tile of all overlapping the one before. Rows must not be fewer than ``rows``, and a
     block of them is a multiple of it. A tile has ``cols`` columns of ``lanes`` and, if not 0, one of ``last``. In the
     innermost loop of the reduction x moves on to what follows if ``unit``, else by a step in the geometry, which has a
-    table of x's places in the others.
+    table of x's places in the others. What follows is ``group`` elements on.
 
     Every tile asks for a share of the next panel's weights: their number, and how many per step of the reduction.
 
@@ -46,6 +46,7 @@ class ContractKernel(OperandKernel):
     last: int
     full: bool
     tail: bool
+    group: int = 1
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
@@ -91,12 +92,12 @@ def _product(spec: ContractKernel, target: Target) -> Any:
     """The sums of a tile: those of the whole columns and, if there is one, those of the last."""
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
-    from nnefc.codegen.dots import dot
+    from nnefc.codegen.dots import GROUP, dot
 
     x_type, w_type = (o.dtype for o in spec.operands[:2])
-    group = group_of(x_type)
-    tiles, width = columns.tiles(spec), (spec.cols * spec.lanes + spec.last) * group
-    outer = i.outer(tiles, target, x_type, w_type) if group == 1 else dot(tiles, target)
+    group, per_output = spec.group, 1 if spec.group == 1 else GROUP
+    tiles, width = columns.tiles(spec), (spec.cols * spec.lanes + spec.last) * per_output
+    outer = i.outer(tiles, target, x_type, w_type) if group == 1 else dot(tiles, target, group)
     zero, fetch, geometry = i.zero_tiles(tiles), i.prefetch, i.geometry
     unit_step = spec.unit
     row_at, _, _, reduced_at = _layout(spec)
