@@ -5,6 +5,7 @@ See ``instructions`` for what an instruction is and for the names of operands.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,18 +61,18 @@ def dot(tiles: tuple[Tile, ...], target: Target, group: int = GROUP) -> Instruct
             address = b.gep(w, [index(GROUP * at)], inbounds=True)
             codes = b.load(b.bitcast(address, ir.VectorType(I32, tiles[k].lanes).as_pointer()), align=1)
             right.append(codes)
-        for part in range(parts):
-            prepared = [
-                ways[k].weights(b, codes if parts == 1 else _half(b, codes, part))
-                for (k, _, _), codes in zip(columns, right, strict=True)
-            ]
-            for r in range(rows):
-                address = b.gep(x, [b.add(b.mul(rs, index(r)), index(GROUP * part))], inbounds=True)
-                four = b.load(b.bitcast(address, I32.as_pointer()), align=1)
-                left = [w.codes(b, Vectors(b, target, t.lanes).splat(four)) for w, t in zip(ways, tiles, strict=True)]
-                for (k, c, _), weights in zip(columns, prepared, strict=True):
-                    n = r * tiles[k].cols + c
-                    held[k] = b.insert_value(held[k], ways[k].add(b, b.extract_value(held[k], n), left[k], weights), n)
+        prepared = [
+            [ways[k].weights(b, codes if parts == 1 else _half(b, codes, part)) for part in range(parts)]
+            for (k, _, _), codes in zip(columns, right, strict=True)
+        ]
+        for r, part in itertools.product(range(rows), range(parts)):
+            address = b.gep(x, [b.add(b.mul(rs, index(r)), index(GROUP * part))], inbounds=True)
+            four = b.load(b.bitcast(address, I32.as_pointer()), align=1)
+            left = [w.codes(b, Vectors(b, target, t.lanes).splat(four)) for w, t in zip(ways, tiles, strict=True)]
+            for (k, c, _), weights in zip(columns, prepared, strict=True):
+                n = r * tiles[k].cols + c
+                total = ways[k].add(b, b.extract_value(held[k], n), left[k], weights[part])
+                held[k] = b.insert_value(held[k], total, n)
         for k, value in enumerate(held):
             accs = b.insert_value(accs, value, k)
         return accs
