@@ -152,7 +152,7 @@ def _relaid(call: Call, moved: Relocations, planes: Iterable[str]) -> Call:
 def _estimable(call: Call) -> bool:
     """Whether :func:`expected_cycles` knows a call, and its channels need not be neighbours."""
     if isinstance(call, Contract):
-        return group_of(call.x.dtype) == 1
+        return group_of(call, {}) == 1
     return isinstance(call, (Map, Reduce, Window))
 
 
