@@ -8,6 +8,7 @@ import numpy as np
 
 from nnefc.ir.encoding import Encoding
 from nnefc.ir.types import DType
+from nnefc.ops.elementwise import round_array
 from nnefc.ops.quantized import min_max_levels, zero_point_range
 
 INTEGER_ZERO = 1e-3
@@ -72,6 +73,16 @@ def _checked(scale: np.ndarray, zero: np.ndarray, low: int, high: int, rank: int
 def _holds(dtype: DType, low: int, high: int) -> bool:
     info = np.iinfo(dtype.numpy)
     return info.min <= low and high <= info.max
+
+
+def codes_of(values: np.ndarray, code: LinearCode) -> np.ndarray:
+    """The codes of numbers, halves rounded up (NNEF 1.0.5, 4.9.5)."""
+    scale, zero = (
+        p.reshape((1,) * (code.axis or 0) + p.shape + (1,) * (values.ndim - 1 - (code.axis or 0))) if p.ndim else p
+        for p in (code.scale.astype(np.float32), code.zero.astype(np.float32))
+    )
+    steps = round_array(values.astype(np.float32) / scale) + zero
+    return np.clip(steps, code.low, code.high).astype(code.dtype.numpy)
 
 
 MOST_PLACES = 6

@@ -10,7 +10,7 @@ from nnefc.ir.encoding import EXECUTIONS, Encoding, Parameter
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Origin, Tensor, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.evaluate import stored_tensor, variable_values
-from nnefc.ops.linear_code import LinearCode, linear_code, power_codes
+from nnefc.ops.linear_code import LinearCode, codes_of, linear_code, power_codes
 from nnefc.ops.primitive import primitives
 from nnefc.ops.quantized import check_encoding
 from nnefc.ops.stored import CODED_ITEMS
@@ -224,10 +224,7 @@ class _Encoding:
         if stored.item in CODED_ITEMS:
             codes = np.clip(stored.data.astype(np.int64), code.low, code.high)
         else:
-            lead = (1,) * (code.axis or 0)
-            arrays = [variable_values(self._graph, op), code.scale.astype(np.float32), code.zero.astype(np.int64)]
-            arrays[1:] = [a.reshape(lead + a.shape) if a.ndim else a for a in arrays[1:]]
-            (codes,) = primitives()["quantize_linear"].reference(arrays, Attrs(_modes(code), rounding="up"))
+            codes = codes_of(variable_values(self._graph, op), code)
         return codes.astype(code.dtype.numpy), scale, zero
 
     def _pseudo_values(self, op: Op, stored: Tensor, encoding: Encoding) -> np.ndarray:

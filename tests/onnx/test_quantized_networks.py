@@ -16,6 +16,7 @@ import nnefc
 from nnefc.codegen.execution import execution_of
 from nnefc.formats.onnx import load, save
 from nnefc.passes import pipeline
+from nnefc.quant.quantize import quantize
 
 SHAPE = (1, 3, 12, 12)
 
@@ -128,3 +129,23 @@ def test_writing_keeps_the_codes(tmp_path: Path) -> None:
     for again in (load(tmp_path / "again.onnx"), nnefc.load(tmp_path / "again.nnef.tgz")):
         assert execution_of(pipeline.run(again)).share == 1
         assert np.array_equal(nnefc.evaluate(again, {"x": x}, execution="integer")["y"], wanted)
+
+
+def test_encodings_go_out_as_pairs_and_codes(tmp_path: Path) -> None:
+    onnx.save(network(), tmp_path / "plain.onnx")
+    graph = quantize(load(tmp_path / "plain.onnx"), [{"x": weights(*SHAPE, seed=k)} for k in range(4)])
+    assert execution_of(pipeline.run(graph)).share == 1
+    nnefc.save(graph, tmp_path / "made.nnef.tgz")
+    save(graph, tmp_path / "made.onnx")
+    x = weights(*SHAPE, seed=9)
+    wanted = nnefc.evaluate(graph, {"x": x})["y"]
+    assert np.array_equal(nnefc.evaluate(nnefc.load(tmp_path / "made.nnef.tgz"), {"x": x})["y"], wanted)
+    made = onnx.load(tmp_path / "made.onnx")
+    stored = {t.name: t.data_type for t in made.graph.initializer}
+    decoded = [n.input[0] for n in made.graph.node if n.op_type == "DequantizeLinear"]
+    assert sum(stored.get(name) == onnx.TensorProto.INT8 for name in decoded) == 6
+    again = load(tmp_path / "made.onnx")
+    assert execution_of(pipeline.run(again)).share == 1
+    spread = np.abs(wanted).max()
+    assert np.abs(nnefc.evaluate(again, {"x": x})["y"] - wanted).max() <= 0.02 * spread
+    assert np.abs(runtime(tmp_path / "made.onnx", x) - wanted).max() <= 0.02 * spread

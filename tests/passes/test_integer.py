@@ -111,3 +111,18 @@ def test_layers_are_exact(seed: int, half_up: bool) -> None:
     assert np.array_equal(got, decoded(wanted, moved.y))
     plain = nnefc.evaluate(graph, {"x": x}, execution="float")["y"]
     assert np.abs(got - plain).max() <= 1.001 * layer.y[0]
+
+
+PATHS = ("host", "x86_64-unknown-linux-gnu:x86-64-v3", "x86_64-unknown-linux-gnu:x86-64-v2")
+
+
+@pytest.mark.parametrize("half_up", (True, False))
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("seed", range(100, 103))
+def test_compiled_layers_give_the_same_codes(seed: int, path: str, half_up: bool) -> None:
+    """With the dot product of bytes, with products of 16 bits, and without either; by any number of threads."""
+    layer, x = drawn(np.random.default_rng(seed), half_up)
+    graph = layer_network(layer, x)
+    wanted = nnefc.evaluate(graph, {"x": x}, execution="integer")["y"]
+    for threads in (1, 2, 3):
+        assert np.array_equal(nnefc.compile(graph, target=path, threads=threads)(x), wanted)

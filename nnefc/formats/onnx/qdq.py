@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from nnefc.formats.onnx.emit import Emitter, Ref
-from nnefc.ir.graph import Tensor
 from nnefc.ir.types import DType
 from nnefc.ops.linear_code import LinearCode
 
@@ -28,9 +27,8 @@ def pseudo_quantized(e: Emitter, x: Ref, code: LinearCode) -> Ref:
     return e.node("DequantizeLinear", [codes, *parameters], x.dtype, x.shape, **axis)
 
 
-def dequantized(e: Emitter, stored: Tensor, name: str, code: LinearCode, dtype: DType) -> Ref | None:
+def dequantized(e: Emitter, data: np.ndarray, name: str, code: LinearCode, dtype: DType) -> Ref | None:
     """DequantizeLinear of stored codes, or None if they do not fit the type of the zero point."""
-    data = stored.data
     info = np.iinfo(code.dtype.numpy)
     if data.size and (data.min() < info.min or data.max() > info.max):
         return None

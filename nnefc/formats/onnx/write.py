@@ -18,8 +18,8 @@ from nnefc.formats.onnx.qdq import dequantized, pseudo_quantized
 from nnefc.ir.graph import Graph, Literal, Op, Operand, Tensor, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ir.verify import verify
-from nnefc.ops.linear_code import linear_code
-from nnefc.ops.stored import tensor_values
+from nnefc.ops.linear_code import codes_of, linear_code
+from nnefc.ops.stored import CODED_ITEMS, tensor_values
 
 OLDEST_OPSET, OPSET = 21, 26
 """What is written means the same in every opset from the first one on. The second, the default, is the newest that
@@ -242,10 +242,11 @@ def _variable(export: _Export, op: Op, updated: set[str]) -> Ref:
 def _constant(export: _Export, stored: Tensor, value: Value) -> Ref:
     """Stored values that never change: as they are stored, and then what makes the variable's elements of them."""
     e, type_ = export.emitter, value.type
-    coded = stored.item in ("quint", "qint")
+    coded = stored.item in CODED_ITEMS
     code = linear_code(type_.encoding, type_.rank) if type_.encoding is not None else None
-    if coded and code is not None:
-        ref = dequantized(e, stored, value.name, code, type_.dtype)
+    if code is not None and (coded or type_.dtype is DType.F32):
+        codes = stored.data if coded else codes_of(tensor_values(stored, type_.dtype), code)
+        ref = dequantized(e, codes, value.name, code, type_.dtype)
         if ref is not None:
             return e.bind(ref, value.name)
     if stored.data.dtype == numpy_type(type_.dtype):
