@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -238,20 +238,23 @@ def _text(record: dict[str, Any], args: argparse.Namespace) -> str:
     from nnefc.quant.plots import number
     from nnefc.quant.report import advice, points
 
-    metric, measured = record["metric"], record["measured"]
-    rows = [["method", metric["name"], "SNR dB", "parameters"]]
-    for t in record["trials"]:
-        rows.append([t["name"], number(t["metric"]), number(t["snr"]), size_text(t["bytes"])])
-    parts = [table(rows, right=(1, 2, 3))]
+    measured, by_name = record["measured"], {p["name"]: p for p in points(record)}
+    named = record["metric"]["name"]
+    heads = ["SNR dB"] if named == "snr" else [named, "SNR dB"]
+
+    def scores(row: Mapping[str, Any]) -> list[str]:
+        return [number(row["metric"]), number(row["snr"])][-len(heads) :]
+
+    rows = [["method", *heads, "parameters"]]
+    rows += [[t["name"], *scores(t), size_text(t["bytes"])] for t in record["trials"]]
+    parts = [table(rows, right=range(1, len(rows[0])))]
     if record["layers"]:
         parts.append(table(_layers(record["layers"]), right=(2, 3, 4, 5, 6)))
-    best = {p["name"]: p for p in points(record)}
-    rows = [["on the front", metric["name"], "SNR dB", "us a call", "parameters"]]
+    rows = [["on the front", *heads, "us a call", "parameters"]]
     for name in measured["front"]:
-        p = best[name]
-        seconds = f"{measured['seconds'][name] * 1e6:.2f}"
-        rows.append([name, number(p["metric"]), number(p["snr"]), seconds, size_text(p["bytes"])])
-    parts += [table(rows, right=(1, 2, 3, 4)), "\n".join(advice(record))]
+        p, seconds = by_name[name], f"{measured['seconds'][name] * 1e6:.2f}"
+        rows.append([name, *scores(p), seconds, size_text(p["bytes"])])
+    parts += [table(rows, right=range(1, len(rows[0]))), "\n".join(advice(record))]
     if args.output:
         parts.append(f"the report is {Path(args.output) / 'report.html'}")
     return "\n\n".join(parts)

@@ -73,10 +73,10 @@ def _layers(record: Record) -> list[str]:
     said = [f"The layer that loses most by itself is {worst['name']}, by its {cause}: try {remedies[cause]}."]
     most = max(rows, key=lambda row: (row["recovered_metric"], row["recovered_snr"]))
     if most["recovered_snr"] > 0 or most["recovered_metric"] > 0:
-        said.append(
-            f"Leaving {most['name']} in float gives back most: {number(most['recovered_metric'])} of the metric, "
-            f"{number(most['recovered_snr'], 'dB')}."
-        )
+        gains = [number(most["recovered_snr"], "dB")]
+        if record["metric"]["name"] != "snr":
+            gains.insert(0, f"{number(most['recovered_metric'])} of {record['metric']['name']}")
+        said.append(f"Leaving {most['name']} alone in float gives back most: {' and '.join(gains)}.")
     return said
 
 

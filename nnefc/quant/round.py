@@ -202,17 +202,14 @@ def learn(
     below = np.floor(weights / scale).astype(np.float32)
     part = np.clip(weights / scale - below, 0.01, 0.99).astype(np.float32)
     v = -np.log(STRETCH / (part - SHIFT) - 1)
-    gram, cross = moments.gram.astype(np.float32), moments.cross.astype(np.float32)
-    power = np.einsum("gkk->gk", moments.gram)[:, None]
-    noise = np.maximum((scale.astype(np.float64) ** 2 * power).sum(2, keepdims=True) / 12, np.finfo(np.float64).tiny)
-    to_code = (2 * scale / noise).astype(np.float32)
+    gram, cross, ratio, to_code = _in_codes(scale, moments)
     mean, square = np.zeros_like(v), np.zeros_like(v)
     for step in range(1, steps + 1):
         soft = 1 / (1 + np.exp(-v))
         h = np.clip(soft * STRETCH + SHIFT, 0, 1)
         code = below + h
         inside = (h > 0) & (h < 1) & (code > low) & (code < high)
-        gradient = (np.clip(code, low, high) * scale) @ gram
+        gradient = (np.clip(code, low, high) * ratio) @ gram
         gradient -= cross
         gradient *= to_code
         gradient += _regularizer(h, step / steps, weights.shape[2])
@@ -223,6 +220,21 @@ def learn(
     learned = np.clip(below + (v >= 0), low, high)
     better = moments.errors(learned * scale) < moments.errors(nearest * scale)
     return np.where(better[..., None], learned, nearest)
+
+
+def _in_codes(scale: np.ndarray, moments: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The matrices in units of an output channel's largest scale and of its group's mean power; the scales in these
+    units; and what makes the derivative of the error, in units of the noise of rounding, of (W' gram - cross)."""
+    power = np.einsum("gkk->gk", moments.gram)[:, None]
+    mean = power.mean(2, keepdims=True)
+    mean = np.where(mean > 0, mean, 1.0)
+    largest = scale.max(2, keepdims=True).astype(np.float64)
+    ratio = scale / largest
+    noise = (ratio**2 * (power / mean)).sum(2, keepdims=True) / 12
+    to_code = np.where(noise > 0, 2 * ratio / np.where(noise > 0, noise, 1.0), 0.0)
+    made = (moments.gram / mean, moments.cross / mean / largest, ratio, to_code)
+    gram, cross, ratio, to_code = (a.astype(np.float32) for a in made)
+    return gram, cross, ratio, to_code
 
 
 def _regularizer(h: np.ndarray, progress: float, fan_in: int) -> np.ndarray | float:

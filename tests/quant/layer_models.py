@@ -97,7 +97,7 @@ def _coded(layer: Layer, weights: np.ndarray, bits: int, per_channel: bool) -> t
     low, high = zero_point_range(bits, True, True)
     others = tuple(d for d in range(weights.ndim) if d != layer.outer)
     largest = np.abs(weights).max(others, keepdims=True) if per_channel else np.abs(weights).max()
-    scale = (largest / high).astype(np.float32)
+    scale = np.where(largest > 0, largest / high, 1).astype(np.float32)
     data = np.clip(np.floor(weights / scale + 0.5), low, high).astype(np.int8)
     shape = scale.shape[: layer.outer + 1] if per_channel else ()
     value: Parameter = _nested(scale.reshape(shape).astype(float).tolist())

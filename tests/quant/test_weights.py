@@ -7,7 +7,7 @@ import pytest
 from layer_models import CHAIN, Arrays, drawn, network, rescaled, snr, with_codes
 
 import nnefc
-from nnefc.ir.graph import Graph
+from nnefc.ir.graph import Graph, Tensor
 from nnefc.quant.correct import correct_biases
 from nnefc.quant.equalize import equalize, find_pairs
 from nnefc.quant.layers import layer_named, layers, values_of, with_values
@@ -153,6 +153,21 @@ def test_learned_rounding_of_one_layer_alone() -> None:
     learned = adaround(graph, nearest, drawn(graph, 8), iterations=100, only=["c3"])
     changed = [k for k in learned.tensors if learned.tensors[k] != nearest.tensors[k]]
     assert changed == ["w3"]
+
+
+def test_learned_rounding_of_layers_that_see_nothing_and_of_tiny_ones() -> None:
+    graph = network(CHAIN)
+    parts = {label: graph.tensors[label].data.copy() for label in ("w1", "w2", "b1")}
+    parts["w1"][0], parts["b1"][0, 0] = 0, -1  # nothing comes through
+    parts["w1"][1] *= np.float32(2.0**-100)
+    parts["w2"][1] *= np.float32(2.0**100)
+    tensors = {**graph.tensors, **{k: Tensor(v, "float", 32) for k, v in parts.items()}}
+    odd = graph.replace(tensors=tensors)
+    samples = drawn(graph, 16)
+    with np.errstate(all="raise", under="ignore"):
+        learned = adaround(odd, with_codes(odd), samples, iterations=100)
+    real = outputs(odd, samples)
+    assert snr(real, outputs(learned, samples)) >= snr(real, outputs(with_codes(odd), samples)) - 1
 
 
 def test_new_values_fit() -> None:
