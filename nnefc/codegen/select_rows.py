@@ -29,7 +29,8 @@ from nnefc.codegen.nest import (
 )
 from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
-from nnefc.ir.expr import Expr, arg
+from nnefc.ir.expr import Expr, arg, const
+from nnefc.ir.expr import call as call_expr
 from nnefc.ir.program import Reduce, Row
 from nnefc.ir.types import DType
 from nnefc.ir.view import View
@@ -173,7 +174,7 @@ def select_row(call: Row, target: Target) -> Choice:
     final = _read_back(call)
     kept, reduced = collapsed(ordered(loops[:rank], last)), collapsed(ordered(loops[rank:], last))
     split = _Split(views, kept, reduced, final is not None)
-    return _rows(split, call.stages, final or call.expr, len(call.inputs), True, target)
+    return _rows(split, call.stages, _by_reciprocal(call, final or call.expr), len(call.inputs), True, target)
 
 
 def _read_back(call: Row) -> Expr | None:
@@ -184,6 +185,29 @@ def _read_back(call: Row) -> Expr | None:
         return None
     final = _with_argument(call.expr, elements, arg(inputs + len(call.stages), elements.dtype))
     return None if any(k < inputs for k in final.arguments()) else final
+
+
+def _by_reciprocal(call: Row, final: Expr) -> Expr:
+    """The final expression of a Row with one division for each row, not each element, where it divides by the sum of
+    exponentials of what is at most 0, once 0, which is 1 or more: softmax. Costs half a unit in the last place."""
+    inputs = len(call.inputs)
+    for k, (op, term) in enumerate(call.stages):
+        differences = (
+            call_expr("sub", value, arg(inputs + most, value.dtype))
+            for most, (least, value) in enumerate(call.stages[:k])
+            if least == "max"
+        )
+        if op == "sum" and term in [call_expr("exp", difference) for difference in differences]:
+            final = _multiplied(final, arg(inputs + k, term.dtype))
+    return final
+
+
+def _multiplied(expr: Expr, total: Expr) -> Expr:
+    """The expression with divisions by ``total`` as products with its reciprocal."""
+    args = tuple(_multiplied(a, total) for a in expr.args)
+    if expr.op == "div" and args[1] == total:
+        return call_expr("mul", args[0], call_expr("div", const(1.0, total.dtype), total))
+    return replace(expr, args=args) if args else expr
 
 
 def _with_argument(expr: Expr, old: Expr, new: Expr) -> Expr:
