@@ -14,6 +14,7 @@ from nnefc.codegen.winograd import Convolution, Winograd, estimated_cycles
 from nnefc.ir.expr import UNARY_FLOAT, Expr
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
+from nnefc.ir.types import DType
 from nnefc.ir.view import View
 from nnefc.ir.window import Window
 
@@ -68,6 +69,15 @@ def multiply_adds(call: Call) -> int:
         if first and second and not first & second:
             return _volume(call.inputs)
     return 0
+
+
+def sums_codes(call: Call) -> bool:
+    """Whether a call adds up 8-bit codes, or products of them, in integers."""
+    if isinstance(call, Panels):
+        return call.contract.sum_type is DType.I32
+    if isinstance(call, (Window, Reduce)):
+        return call.op == "sum" and call.expr.dtype is DType.I32 and call.reads()[0].dtype is DType.U8
+    return False
 
 
 def program_multiply_adds(program: Program) -> int:

@@ -42,11 +42,13 @@ class Level:
 
 @dataclass(frozen=True)
 class Peaks:
-    """What ``threads`` threads reach together: single-precision GFLOP/s, and the levels of memory from the nearest."""
+    """What ``threads`` threads reach together: single-precision GFLOP/s, the levels of memory from the nearest, and
+    10**9 operations a second on products of 8-bit codes that are added up in integers."""
 
     threads: int
     gflops: float
     levels: tuple[Level, ...]
+    gops: float
 
     def level(self, size: int) -> Level:
         """The nearest level that holds ``size`` bytes."""
@@ -78,6 +80,7 @@ def measure(threads: int) -> Peaks:
     target, sizes = Target.host(), cache_sizes()
     lanes, many = target.lanes(DType.F32), target.vector_registers >= 32
     arithmetic = PeakKernel(4, 4 if many else 2, lanes, False)
+    products = PeakKernel(arithmetic.rows, arithmetic.cols, lanes, False, True)
     reading = PeakKernel(1, 8, lanes, True)
     own = (sizes["L1"], sizes["L2"], sizes["L3"] // threads)  # of each thread
     ranges = (own[0] // 2, own[1] // 2, max(2 * own[1], own[2] // 4), min(4 * own[2], MOST))
@@ -85,13 +88,15 @@ def measure(threads: int) -> Peaks:
     for size in ranges:
         steps = size // (4 * reading.cols * lanes)
         vectors.append(_launch(reading, max(1, READ // size), steps, steps * reading.cols * lanes, threads))
+    vectors.append(_launch(products, 1, STEPS, 0, threads))
     seconds = _best(vectors, ranges[-1] * threads, target)
     done = [threads * v.geometry[0] * v.geometry[1] * lanes * 1e-9 for v in vectors]
-    gflops = 2 * arithmetic.rows * arithmetic.cols * done[0] / seconds[0]
-    speeds = [4 * reading.cols * n / t for n, t in zip(done[1:], seconds[1:], strict=True)]
+    tile = 2 * arithmetic.rows * arithmetic.cols
+    gflops, gops = tile * done[0] / seconds[0], 4 * tile * done[-1] / seconds[-1]
+    speeds = [4 * reading.cols * n / t for n, t in zip(done[1:-1], seconds[1:-1], strict=True)]
     held = (threads * sizes["L1"], threads * sizes["L2"], sizes["L3"], 0)
     names = ("L1", "L2", "L3", "memory")
-    return Peaks(threads, gflops, tuple(map(Level, names, held, speeds)))
+    return Peaks(threads, gflops, tuple(map(Level, names, held, speeds)), gops)
 
 
 def _launch(spec: PeakKernel, passes: int, steps: int, apart: int, threads: int) -> Launch:

@@ -161,7 +161,7 @@ def profile(
 
 def _kernel(launch: Launch, seconds: float, peaks: Peaks, working_set: int) -> Kernel:
     """``working_set`` is what a whole call touches: constants come from a level that holds all of it."""
-    from nnefc.codegen.cost import cost, reached_bytes
+    from nnefc.codegen.cost import cost, reached_bytes, sums_codes
     from nnefc.codegen.plan_text import launch_text
 
     call = launch.call
@@ -170,7 +170,7 @@ def _kernel(launch: Launch, seconds: float, peaks: Peaks, working_set: int) -> K
     constant = sum(reached_bytes(v) for v in dict.fromkeys(call.reads()) if v.buffer.role is Role.CONST)
     far, near = peaks.level(working_set), peaks.level(spent.bytes)
     moving = constant / far.bandwidth + (spent.bytes - constant) / near.bandwidth
-    limit = max(spent.flops / peaks.gflops, moving) * 1e-9
+    limit = max(spent.flops / (peaks.gops if sums_codes(call) else peaks.gflops), moving) * 1e-9
     level = far if 2 * constant > spent.bytes else near
     names = call.origin.names
     return Kernel(names, launch.family, launch_text(launch), call.writes()[0].shape, spent, seconds, level.name, limit)

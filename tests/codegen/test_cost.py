@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from drawn_calls import FAMILIES, draw
+from drawn_codes import draw as draw_codes
 
-from nnefc.codegen.cost import Cost, cost, expected_seconds, flops, multiply_adds, reached_bytes
+from nnefc.codegen.cost import Cost, cost, expected_seconds, flops, multiply_adds, reached_bytes, sums_codes
 from nnefc.codegen.pack import pack
 from nnefc.codegen.schedule import prepare
 from nnefc.codegen.select import _SELECT
@@ -107,3 +108,13 @@ def test_wider_vectors_and_whole_tiles_are_expected_to_be_faster() -> None:
         (call,) = [c for c in pack(program, target).calls if multiply_adds(c)]
         times.append(expected_seconds(call, target))
     assert times[1] < times[0]
+
+
+def test_what_adds_up_codes_in_integers() -> None:
+    """By their packed calls: products of codes do, and windows and reductions of them; products of floats do not."""
+    drawn = [(family, draw_codes(family, seed)[0]) for family in ("product", "pixels", "reduce") for seed in range(6)]
+    for family, call in drawn:
+        packed = pack(Program("p", (), (), (), (), (call,), {}, {}), HOST).calls[-1]
+        summing = family == "product" or getattr(call, "op", "") == "sum"
+        assert sums_codes(packed) == summing
+    assert not any(map(sums_codes, calls_of(CONV, packed=True)))

@@ -53,9 +53,19 @@ def test_the_peak_kernel_as_plain_python(moving: bool) -> None:
         np.testing.assert_allclose(y[24 * unit :][:24].reshape(2, 12), expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_peak_kernel_of_codes_as_plain_python() -> None:
+    spec = PeakKernel(2, 3, 4, False, True)
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(0, 256, 5).astype(np.uint8), rng.integers(-128, 128, 48).astype(np.int8)
+    y = np.zeros(24, np.int32)
+    spec.build(Target.host())((x, w, y), np.array(spec.geometry(2, 5, 0)), 0, 1)
+    groups = np.stack([x[:4], x[1:5]]).astype(np.int32)
+    assert (y.reshape(2, 12) == 10 * groups @ w.reshape(12, 4).T).all()
+
+
 def test_peaks() -> None:
     peaks = measure(1)
-    assert peaks.gflops > 1 and [v.name for v in peaks.levels] == ["L1", "L2", "L3", "memory"]
+    assert peaks.gflops > 1 and peaks.gops > 1 and [v.name for v in peaks.levels] == ["L1", "L2", "L3", "memory"]
     assert all(v.bandwidth > 0.1 for v in peaks.levels)
     sizes = cache_sizes()
     assert 0 < sizes["L1"] <= sizes["L2"] <= sizes["L3"]

@@ -17,7 +17,7 @@ from nnefc.tools.profile import Kernel, Profile
 from nnefc.tools.roofline import page, svg
 from nnefc.tools.svg import COLOURS
 
-PEAKS = Peaks(1, 100.0, (Level("L1", 1 << 15, 200.0), Level("L2", 1 << 20, 100.0), Level("memory", 0, 20.0)))
+PEAKS = Peaks(1, 100.0, (Level("L1", 1 << 15, 200.0), Level("L2", 1 << 20, 100.0), Level("memory", 0, 20.0)), 400.0)
 CONV, TILE = ("a/Conv", "a/Conv_output_0", "a/Relu"), "contract 14x2x16 f32"
 KERNELS = (
     Kernel(CONV, "contract", TILE, (1, 8), Cost(8000, 100, 100), 1e-7, "L1", 8e-8),

@@ -18,6 +18,8 @@ class PeakKernel(KernelSpec):
     of which adds the outer product of x and ``cols`` vectors of w to a register tile, and stores the tile in y at last.
     With ``moving`` each step of a pass reads the next vectors of w, else always the same.
 
+    With ``codes`` they are U8, I8 and I32, and each step adds the sums of four products of codes.
+
     Geometry: passes, steps; the distance of a unit's w, and of its y, from those of the unit before; per operand the
     distance of a row, and of a lane.
     """
@@ -27,9 +29,10 @@ class PeakKernel(KernelSpec):
     cols: int
     lanes: int
     moving: bool
+    codes: bool = False
 
     def pointers(self) -> tuple[DType, ...]:
-        return (DType.F32,) * 3
+        return (DType.U8, DType.I8, DType.I32) if self.codes else (DType.F32,) * 3
 
     def geometry(self, passes: int, steps: int, apart: int) -> tuple[int, ...]:
         """The geometry of units whose w are ``apart`` elements from each other, each unit with a y of its own."""
@@ -38,18 +41,17 @@ class PeakKernel(KernelSpec):
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
+        from nnefc.codegen.dots import GROUP, dot
         from nnefc.codegen.tile import Lattice, Tile
 
-        geometry, moved = i.geometry, self.cols * self.lanes * self.moving
-        tiles = (Tile(DType.F32, self.rows, self.cols, self.lanes),)
-        operands = (
-            Operand(DType.F32, Access.SAME, True),
-            Operand(DType.F32, Access.UNIT),
-            Operand(DType.F32, Access.UNIT, True),
-        )
+        x, w_type, sums = self.pointers()
+        geometry, moved = i.geometry, self.cols * self.lanes * self.moving * (GROUP if self.codes else 1)
+        tiles = (Tile(sums, self.rows, self.cols, self.lanes),)
+        operands = (Operand(x, Access.SAME, True), Operand(w_type, Access.UNIT), Operand(sums, Access.UNIT, True))
         lattice = Lattice(target, operands, self.rows, self.cols, self.lanes, 4, 7, False)
-        zero, outer = i.zero_tiles(tiles), i.outer(tiles, target, DType.F32, DType.F32)
-        store = i.store_tile(lattice, arg(0, DType.F32), range(0), 2)
+        zero = i.zero_tiles(tiles)
+        outer = dot(tiles, target) if self.codes else i.outer(tiles, target, x, w_type)
+        store = i.store_tile(lattice, arg(0, sums), range(0), 2)
         offsets = i.advance(3)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
