@@ -149,3 +149,33 @@ def test_encodings_go_out_as_pairs_and_codes(tmp_path: Path) -> None:
     spread = np.abs(wanted).max()
     assert np.abs(nnefc.evaluate(again, {"x": x})["y"] - wanted).max() <= 0.02 * spread
     assert np.abs(runtime(tmp_path / "made.onnx", x) - wanted).max() <= 0.02 * spread
+
+
+REAL = ("mnist_convsmall", "kws_dscnn", "resnet8_cifar10", "vww_mobilenetv1_025", "ad_autoencoder", "yunet_320")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_networks_run_on_integers(shared: Path, tmp_path: Path, name: str) -> None:
+    """Whole, and within a code or two of 255 of what ONNX Runtime's own integer kernels give."""
+    source, path = shared / "models" / name / f"{name}.onnx", tmp_path / "quantized.onnx"
+    (port,) = load(source).inputs
+    samples = [weights(*port.type.extents, seed=k) for k in range(2)]
+
+    class Given(CalibrationDataReader):
+        left = iter(samples)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            x = next(self.left, None)
+            return None if x is None else {fed: x}
+
+    fed = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"]).get_inputs()[0].name
+    # Before opset 13 these operators have no axis, so no scale per channel.
+    per_channel = onnx.load(source).opset_import[0].version >= 13
+    quantize_static(source, path, Given(), per_channel=per_channel, activation_type=QuantType.QUInt8)
+    graph, notes = load(path), []
+    assert execution_of(pipeline.run(graph, notes=notes)).share == 1 and not notes
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    wanted = session.run(None, {fed: samples[0]})
+    got = nnefc.evaluate(graph, {port.name: samples[0]})
+    for y, z in zip(got.values(), wanted, strict=True):
+        assert np.abs(y - z).max() <= 0.01 * np.abs(z).max()
