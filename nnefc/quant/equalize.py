@@ -19,6 +19,9 @@ from nnefc.quant.layers import Layer, fresh_name, layers, used_once, values_of, 
 SWEEPS, SETTLED = 40, 1e-3
 """The most times that all pairs are visited, and the change of every factor below which they are equal enough."""
 
+UNEVEN = 32.0
+"""How many times factors of channels must differ to outweigh the ranges of activations that they may upset."""
+
 _MOVING = ("reshape", "squeeze", "unsqueeze", "transpose", "copy")
 _PER_CHANNEL = ("relu", "leaky_relu", "max_pool", "avg_pool", "box", "mean_reduce", "sum_reduce", "max_reduce")
 _UPSAMPLING = ("nearest_upsample", "multilinear_upsample", "nearest_downsample", "area_downsample")
@@ -47,16 +50,19 @@ class Pair:
     bounds: tuple[Bound, ...]
 
 
-def equalize(graph: Graph, *, across_clamps: bool = True, exact: bool = False, least: float = 1.0) -> Graph:
+def equalize(graph: Graph, *, cautious: bool = False) -> Graph:
     """The graph with the weights of every pair of neighbouring layers equalized; the same object where there is none.
 
     Layers follow each other through relu, leaky relu, pooling, sums over pixels, resampling, reshaping, and through
-    clamps, whose bounds become per channel, unless ``across_clamps`` is False: a clamp keeps the ranges of all channels
-    alike, which factors would end. With ``exact`` factors are powers of two, which change no result; pairs whose
-    factors differ by less than ``least`` times are left. Depthwise and pointwise layers of a chain are equalized pair
-    by pair until nothing changes. A layer takes part if its weights, its bias and its output have no other user.
+    clamps, whose bounds become per channel. Depthwise and pointwise layers of a chain are equalized pair by pair until
+    nothing changes. A layer takes part if its weights, its bias and its output have no other user.
+
+    Even weights may make ranges of activations uneven. So with ``cautious`` a pair is left where a clamp lies between,
+    which keeps the ranges of channels alike, where factors differ by less than UNEVEN, or where they would make the
+    biases more uneven than they are (channels of small weights and usual biases, which are nearly constant); and
+    factors are powers of two, which change no result.
     """
-    pairs = tuple(pair for pair in find_pairs(graph) if across_clamps or not pair.bounds)
+    pairs = tuple(pair for pair in find_pairs(graph) if not (cautious and pair.bounds))
     if not pairs:
         return graph
     known = {x.name: x for pair in pairs for x in (pair.first, pair.second)}
@@ -65,10 +71,26 @@ def equalize(graph: Graph, *, across_clamps: bool = True, exact: bool = False, l
     for _ in range(SWEEPS):
         if max([_step(pair, parts, factors) for pair in pairs]) < SETTLED:
             break
-    if exact:
-        factors = {name: np.exp2(np.rint(np.log2(s))) for name, s in factors.items()}
-    factors = {name: 1 / s for name, s in factors.items() if s.max() >= least * s.min()}
-    return scaled(graph, factors) if factors else graph
+    made = {name: 1 / s for name, s in factors.items()}
+    if cautious:
+        made = {name: np.exp2(np.rint(np.log2(f))) for name, f in made.items()}
+        made = {pair.first.name: made[pair.first.name] for pair in pairs if _is_worth(graph, pair, made)}
+    return scaled(graph, made) if made else graph
+
+
+def _is_worth(graph: Graph, pair: Pair, factors: Mapping[str, np.ndarray]) -> bool:
+    """Whether the factors of a pair differ by UNEVEN, and make its biases no more uneven: by the deviation of their
+    logarithms, zeros left out."""
+    f = factors[pair.first.name]
+    if f.max() < UNEVEN * f.min():
+        return False
+    if pair.first.bias is None:
+        return True
+    bias = np.abs(values_of(graph, pair.first.bias).astype(np.float64)).reshape(-1)
+    used = bias > 0
+    if bias.size != f.size or not used.any():
+        return True
+    return bool(np.log(bias[used] * f[used]).std() <= np.log(bias[used]).std())
 
 
 def scaled(graph: Graph, factors: Mapping[str, np.ndarray]) -> Graph:

@@ -20,8 +20,6 @@ FLOATS = (DType.F32, DType.F64)
 AFFINE = ("batch_normalization", "add", "sub", "mul", "div")
 PRODUCTS = {"conv": 0, "linear": 0, "deconv": 1, "matmul": -1}
 """The operations that multiply by weights, and the dimension of the weights that is the outputs' channels."""
-UNEVEN = 32.0
-"""How many times factors of channels must differ to outweigh the ranges of activations that they may upset."""
 
 
 def prepare(graph: Graph) -> Graph:
@@ -32,13 +30,12 @@ def prepare(graph: Graph) -> Graph:
     normalizations, products and sums with one number per channel go into the weights and the bias of the convolution or
     linear layer before them, if nothing else reads its result: computed in float64 and rounded once. A result keeps the
     name of the last operation that went into it. Shared weights are copied where they change. In the end the channels
-    of neighbouring layers are equalized where they are very uneven: by powers of two, if the factors differ by UNEVEN
-    and no clamp lies between.
+    of neighbouring layers are equalized, cautiously.
     """
     made = _Preparation(_bare(graph))
     made.fold_constants()
     made.fold_affine()
-    return equalize(made.graph(), across_clamps=False, exact=True, least=UNEVEN)
+    return equalize(made.graph(), cautious=True)
 
 
 def _bare(graph: Graph) -> Graph:
