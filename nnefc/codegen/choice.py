@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from nnefc.codegen.nest import Loop, Nest, divisor, unit_loop, volume
 from nnefc.codegen.spec import Access, KernelSpec, Operand
 from nnefc.codegen.target import Target
+from nnefc.ir.expr import Expr
+from nnefc.ir.types import DType
 from nnefc.ir.view import View
 
 ACCESS_COST = {Access.SAME: 1.0, Access.UNIT: 1.0, Access.SECOND: 2.0, Access.STRIDED: 8.0}
@@ -32,6 +34,11 @@ class Choice:
 def vector_lanes(target: Target) -> int:
     """Lanes of kernels of mixed element types: those of 4-byte elements."""
     return target.vector_bytes // 4
+
+
+def only_bytes(expr: Expr) -> bool:
+    """Whether every value in an expression is a byte."""
+    return expr.dtype in (DType.U8, DType.I8) and all(map(only_bytes, expr.args))
 
 
 def access_of(loop: Loop, operand: int) -> Access:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -149,13 +150,26 @@ def map_tile(lattice: Lattice, exprs: tuple[Expr, ...], inputs: int) -> Instruct
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
         p, offsets, g, count = args
         access = lattice.emitter(b, p, offsets, g, count)
+        packings = [packing_of(e, lattice, inputs + k) if lattice.cols > 1 else None for k, e in enumerate(exprs)]
+        stored = [e if q is None else q.value for e, q in zip(exprs, packings, strict=True)]
+        packed: dict[int, list[ir.Value]] = {k: [] for k, packing in enumerate(packings) if packing is not None}
         for _, r, c in access.each():
             values = [access.load(k, r, c) for k in range(inputs)]
-            results = [emit_expr(b, e, values, lattice.lanes, lattice.target) for e in exprs]
+            results = [emit_expr(b, e, values, lattice.lanes, lattice.target) for e in stored]
             for k, value in enumerate(results):
-                access.store(inputs + k, r, c, value)
+                if k in packed:
+                    packed[k].append(value)
+                else:
+                    access.store(inputs + k, r, c, value)
+        for k, packing in enumerate(packings):
+            if packing is not None:
+                store_packed(access, inputs + k, packing, access.each(), partial(_numbered, packed[k]))
 
     return operation("map_tile", meaning, lambda p, offsets, g, count: types.void, emit)
+
+
+def _numbered(values: Sequence[ir.Value], n: int, row: int, column: int) -> ir.Value:
+    return values[n]
 
 
 def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_operand: int) -> Instruction:

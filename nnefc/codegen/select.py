@@ -12,14 +12,16 @@ from nnefc.codegen.choice import (
     access_of,
     chunked,
     lane_loop,
+    only_bytes,
     operands_of,
     split_units,
     vector_lanes,
 )
-from nnefc.codegen.kernels.map import MapKernel
+from nnefc.codegen.kernels.map import MapKernel, Wide
 from nnefc.codegen.kernels.transpose import TransposeKernel
 from nnefc.codegen.nest import Loop, Nest, collapsed, flattened, nest, ordered, unit_loop, volume, without
 from nnefc.codegen.pack import Panels
+from nnefc.codegen.packing import byte_packing
 from nnefc.codegen.select_contract import select_contract
 from nnefc.codegen.select_indexed import (
     select_box,
@@ -66,9 +68,22 @@ def _map(call: Map, target: Target) -> Choice:
         lanes,
         lane.extent >= lanes,
         lane.extent % lanes != 0,
+        _wide(call, lane, target),
     )
     geometry = (row.extent, lane.extent, *row.strides, *lane.strides, *flattened(outer))
     return Choice(spec, views, geometry, volume(outer))
+
+
+def _wide(call: Map, lane: Loop, target: Target) -> Wide | None:
+    """How many elements a map does at once: registers of bytes where it knows nothing but bytes, or four vectors where
+    these are packed to bytes; None where there are not as many that lie together."""
+    lanes, last = vector_lanes(target), len(lane.strides) - 1
+    if any(s != 1 for s in lane.strides[len(call.inputs) : last + 1]) or lane.extent < target.vector_bytes:
+        return None
+    if all(access_of(lane, k) is not Access.STRIDED for k in range(last)) and all(map(only_bytes, call.exprs)):
+        return Wide(1, target.vector_bytes)
+    packed = all(byte_packing(e, lanes, target) is not None for e in call.exprs)
+    return Wide(4, lanes) if packed else None
 
 
 def _turned(call: Map, loops: Nest, target: Target) -> Choice | None:

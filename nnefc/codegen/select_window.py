@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from nnefc.codegen.choice import ENOUGH_UNITS, Choice, lane_loop, operands_of, vector_lanes
+from nnefc.codegen.choice import ENOUGH_UNITS, Choice, lane_loop, only_bytes, operands_of, vector_lanes
 from nnefc.codegen.kernels.depthwise import DepthwiseKernel
 from nnefc.codegen.kernels.window import WindowKernel
 from nnefc.codegen.nest import Loop, Nest, collapsed, flattened, nest, ordered, unit_loop, volume, without
@@ -172,10 +172,20 @@ def _together(loop: Loop, inputs: int) -> bool:
     )
 
 
+def _lanes(call: Window, target: Target) -> int:
+    """Registers of bytes where nothing but bytes is known, and the channels divide into them."""
+    exprs = (call.expr,) if call.post is None else (call.expr, call.post)
+    if all(v.dtype.size == 1 for v in (*call.reads(), call.output)) and all(map(only_bytes, exprs)):
+        for lanes in (64, 32):
+            if lanes <= target.vector_bytes and any(n % lanes == 0 for n in call.output.shape[: call.kept]):
+                return lanes
+    return vector_lanes(target)
+
+
 def _select_any(call: Window, target: Target) -> Choice:
     """Tiles lie along the sliding dimension of the least step in x, where it is cut into tiles well."""
     views = (call.x, *call.weights, *call.extras, call.output)
-    count, lanes = len(views), vector_lanes(target)
+    count, lanes = len(views), _lanes(call, target)
     axes = _axes(call)
     tiles = _tiles(axes[-1], target)
     if tiles is None:
