@@ -17,6 +17,7 @@ from nnefc.codegen.choice import (
     split_units,
     vector_lanes,
 )
+from nnefc.codegen.kernels.interleave import InterleaveKernel
 from nnefc.codegen.kernels.map import MapKernel, Wide
 from nnefc.codegen.kernels.transpose import TransposeKernel
 from nnefc.codegen.nest import Loop, Nest, collapsed, flattened, nest, ordered, unit_loop, volume, without
@@ -42,6 +43,9 @@ from nnefc.ir.program import BoxReduce, Call, Gather, Map, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.window import Window
 
+MOST_PLANES = 4
+"""Planes that are put side by side in registers."""
+
 
 def select(call: Call, target: Target) -> Choice:
     """The kernel for a call (its contractions packed). Pure in the call and the target."""
@@ -52,9 +56,9 @@ def _map(call: Map, target: Target) -> Choice:
     views = call.inputs + call.outputs
     count, lanes = len(views), vector_lanes(target)
     loops = collapsed(ordered(nest(call.outputs[0].shape, views), len(call.inputs))) or (unit_loop(count),)
-    turned = _turned(call, loops, target)
-    if turned is not None:
-        return turned
+    special = _turned(call, loops, target) or _interleaved(call, loops, target)
+    if special is not None:
+        return special
     k = lane_loop(loops, lanes)
     lane, rest = loops[k], without(loops, k)
     if not rest:
@@ -123,6 +127,35 @@ def _turned(call: Map, loops: Nest, target: Target) -> Choice | None:
     )
     geometry = (row.extent, lane.extent, *row.strides, *lane.strides, *flattened(outer))
     return Choice(spec, views, geometry, volume(outer))
+
+
+def _interleaved(call: Map, loops: Nest, target: Target) -> Choice | None:
+    """The kernel that puts planes of bytes side by side, where a few elements of the output lie together whose inputs
+    do not, and those of neighbours, which follow, have inputs that do; else None."""
+    views, lanes = (*call.inputs, *call.outputs), vector_lanes(target)
+    last = len(views) - 1
+    row = next((p for p in loops if p.strides[last] == 1 and 2 <= p.extent <= MOST_PLANES), None)
+    if row is None or len(call.outputs) != 1 or call.outputs[0].dtype.size != 1:
+        return None
+    lane = next((p for p in loops if p.strides[last] == row.extent and p.extent >= lanes), None)
+    if lane is None or any(access_of(lane, k) is Access.STRIDED for k in range(last)):
+        return None
+    if any(v.overlaps(call.outputs[0]) for v in call.inputs):
+        return None
+    rest = tuple(p for p in loops if p is not row and p is not lane)
+    if volume(rest) < ENOUGH_UNITS:
+        lane, parts = chunked(lane, lanes, CHUNK)
+        rest += parts
+    spec = InterleaveKernel(
+        call.exprs[0],
+        operands_of(views, lane, row),
+        len(rest),
+        row.extent,
+        lanes,
+        lane.extent >= lanes,
+        lane.extent % lanes != 0,
+    )
+    return Choice(spec, views, (lane.extent, *row.strides, *lane.strides, *flattened(rest)), volume(rest))
 
 
 _SELECT: dict[type, Callable[..., Choice]] = {

@@ -12,7 +12,7 @@ from numba.core import types
 
 from nnefc.codegen.device import Instruction
 from nnefc.codegen.emit import emit_expr, to_memory, to_register
-from nnefc.codegen.instructions import operation, store_tile
+from nnefc.codegen.instructions import map_tile, operation, store_tile
 from nnefc.codegen.spec import Access
 from nnefc.codegen.tile import Accessor, Lattice, Offsets, index, load_i64
 from nnefc.ir.expr import Expr
@@ -63,6 +63,32 @@ def map_transposed(lattice: Lattice, expr: Expr) -> Instruction:
             access.store(inputs, r, 0, emit_expr(b, expr, values, lattice.lanes, lattice.target))
 
     return operation("map_transposed", meaning, lambda p, offsets, g, count: types.void, emit)
+
+
+def map_interleaved(lattice: Lattice, expr: Expr) -> Instruction:
+    """map_interleaved(p, offsets, g, count): store ``expr`` of all operands but the last to the last, in which the rows
+    of a lane lie together, and the lanes one after the other. No tile is masked."""
+    inputs, rows, lanes = len(lattice.operands) - 1, lattice.rows, lattice.lanes
+    plain = map_tile(lattice, (expr,), inputs)
+    dtype = lattice.operands[inputs].dtype
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
+        p, offsets, g, count = args
+        access = lattice.emitter(b, p, offsets, g, count)
+        values = []
+        for r in range(rows):
+            operands = [access.load(k, r, 0) for k in range(inputs)]
+            values.append(to_memory(b, emit_expr(b, expr, operands, lanes, lattice.target), dtype, lattice.target))
+        values += [values[-1]] * (-len(values) % 2)
+        pairs = [_shuffled(b, x, y, range(2 * lanes)) for x, y in zip(values[::2], values[1::2], strict=True)]
+        merged = _shuffled(b, pairs[0], pairs[-1], [r * lanes + lane for lane in range(lanes) for r in range(rows)])
+        address = b.gep(b.extract_value(p, inputs), [b.extract_value(offsets, inputs)], inbounds=True)
+        for first in range(0, rows * lanes, lanes):
+            part = _shuffled(b, merged, merged, range(first, first + lanes))
+            place = b.gep(address, [index(first)], inbounds=True)
+            b.store(part, b.bitcast(place, part.type.as_pointer()), align=dtype.size)
+
+    return operation("map_interleaved", plain.meaning, lambda p, offsets, g, count: types.void, emit)
 
 
 def store_turned(lattice: Lattice, expr: Expr, extras: Sequence[int], target_operand: int) -> Instruction:
