@@ -11,6 +11,8 @@ from nnefc.tools.svg import COLOURS, line, start, text
 
 WIDTH, LEFT, RIGHT, TOP = 960, 250, 90, 74
 ROW = 24
+EXACT = 100.0
+"""Ratios in dB that tell no more than that a tensor is as exact as f32: they are drawn at the end of their axis."""
 ERRORS = ("weights", "activations", "own", "accumulated")
 Record = Mapping[str, Any]
 
@@ -18,8 +20,8 @@ Record = Mapping[str, Any]
 class _Axis:
     """From numbers between ``least`` and ``most`` to places; what is not finite is put at an end."""
 
-    def __init__(self, values: Sequence[float], begin: float, end: float, room: float = 0.06):
-        finite = [v for v in values if math.isfinite(v)] or [0.0]
+    def __init__(self, values: Sequence[float], begin: float, end: float, room: float = 0.06, beyond: float = math.inf):
+        finite = [v for v in values if math.isfinite(v) and v < beyond] or [0.0]
         low, high = min(finite), max(finite)
         span = (high - low) or abs(high) * 0.1 or 1.0
         self.least, self.most = low - room * span, high + room * span
@@ -44,7 +46,7 @@ def number(value: float, unit: str = "") -> str:
     return f"{said} {unit}".rstrip()
 
 
-def shorter(name: str, most: int = 34) -> str:
+def shorter(name: str, most: int = 30) -> str:
     """A long name without its middle."""
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 + 1 :]}"
 
@@ -61,7 +63,7 @@ def methods(record: Record) -> str:
     rows = record["trials"]
     height = TOP + ROW * len(rows) + 60
     bottom = height - 56
-    axis = _Axis([0.0, *(t["snr"] for t in rows)], LEFT, WIDTH - RIGHT, 0.0)
+    axis = _Axis([0.0, *(t["snr"] for t in rows)], LEFT, WIDTH - RIGHT, 0.0, EXACT)
     metric = record["metric"]["name"]
     parts = [
         start(WIDTH, height, "Methods side by side"),
@@ -93,7 +95,7 @@ def errors(record: Record) -> str:
     rows = record["layers"]
     height = TOP + 24 + ROW * len(rows) + 60
     bottom = height - 56
-    axis = _Axis([row[cause] for row in rows for cause in ERRORS], LEFT, WIDTH - RIGHT)
+    axis = _Axis([row[cause] for row in rows for cause in ERRORS], LEFT, WIDTH - RIGHT, beyond=EXACT)
     parts = [
         start(WIDTH, height, "Errors of layers"),
         text(20, 28, "Where it loses", size=17),
@@ -132,16 +134,17 @@ def mixed(record: Record) -> str:
     points = [record["float"], *record["candidates"], *measured["candidates"]]
     seconds = measured["seconds"]
     x = _Axis([seconds[p["name"]] * 1e6 for p in points], left, WIDTH - 30)
-    y = _Axis([p["metric"] for p in points] + [record["least"]], bottom, TOP + 10)
-    most = max(p["bytes"] for p in points) or 1
     metric = record["metric"]
+    beyond = EXACT if metric["name"] == "snr" else math.inf
+    y = _Axis([p["metric"] for p in points] + [record["least"]], bottom, TOP + 10, beyond=beyond)
+    most = max(p["bytes"] for p in points) or 1
     parts = [
         start(WIDTH, height, "Mixed precision"),
         text(20, 28, "Mixed precision", size=17),
         text(
             20,
             50,
-            "networks that were tried; areas go by bytes; on the line: those that none beats",
+            "networks that were tried; areas go by bytes; on the line: no faster one is as good",
             "#666",
         ),
         *_grid(x, TOP, bottom, "time of a call, microseconds: less is better"),
@@ -156,13 +159,20 @@ def mixed(record: Record) -> str:
         at = y(record["least"])
         parts.append(line(left, at, WIDTH - 30, at, f'stroke="{COLOURS[2]}" stroke-dasharray="6 4"'))
         parts.append(text(WIDTH - 34, at - 6, f"wanted: {number(record['least'])}", COLOURS[2], "end", 12))
-    by_name = {p["name"]: p for p in points}
-    ends = sorted((x(seconds[n] * 1e6), y(by_name[n]["metric"])) for n in measured["front"])
-    path = "L".join(f"{a:.1f},{b:.1f}" for a, b in ends)
+    path = "L".join(f"{x(a * 1e6):.1f},{y(b):.1f}" for a, b in _steps(points, seconds))
     parts.append(f'<path d="M{path}" fill="none" stroke="#999" stroke-width="1.4"/>')
     for k, p in sorted(enumerate(points), key=lambda pair: -pair[1]["bytes"]):
         parts.append(_point(k, p, record, x, y, most))
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _steps(points: Sequence[Record], seconds: Mapping[str, float]) -> list[tuple[float, float]]:
+    """Time and metric of the networks than which no faster one is as good."""
+    found: list[tuple[float, float]] = []
+    for p in sorted(points, key=lambda p: (seconds[p["name"]], -p["metric"])):
+        if not found or p["metric"] > found[-1][1]:
+            found.append((seconds[p["name"]], p["metric"]))
+    return found
 
 
 def _point(k: int, p: Record, record: Record, x: _Axis, y: _Axis, most: int) -> str:
@@ -185,11 +195,14 @@ def engine(record: Record, emulated: Record) -> str:
     axis = _Axis([0.0, *(100 * share for _, share in rows)], LEFT, WIDTH - RIGHT, 0.0)
     unit = record["metric"]["unit"]
     exact, there = (number(emulated[key], unit) for key in ("exact_metric", "metric"))
-    said = f"{record['metric']['name']} {exact} exact, {there} there; SNR {number(emulated['exact_snr'], 'dB')} exact, "
+    said = f"{record['metric']['name']} {exact} exact, {there} there"
+    if record["metric"]["name"] != "snr":
+        ratios = [number(emulated[key], "dB") for key in ("exact_snr", "snr")]
+        said += f"; SNR {ratios[0]} exact, {ratios[1]} there"
     parts = [
         start(WIDTH, height, f"The engine {emulated['engine']}"),
         text(20, 28, f"The same codes on {emulated['engine']}", size=17),
-        text(20, 50, f"{said}{number(emulated['snr'], 'dB')} there", "#666"),
+        text(20, 50, said, "#666"),
         *_grid(axis, TOP - 8, bottom, "sums of two products beyond 16 bits, per cent"),
     ]
     for k, (name, share) in enumerate(rows):
