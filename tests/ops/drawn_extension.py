@@ -90,6 +90,12 @@ def codes() -> Iterator[Case]:
             yield Case("quantize_linear", [x, scale, zero], coded)
             any_ = rng.integers(info.min, info.max, (5, 9, 7), dtype, endpoint=True)
             yield Case("dequantize_linear", [any_, scale, zero])
+    for bits in (2, 3, 5, 8, 12, 16):
+        for signed, symmetric, rounding in ((False, False, "up"), (True, False, "up"), (True, True, "even")):
+            modes = {"bits": bits, "signed": signed, "symmetric": symmetric, "rounding": rounding}
+            x = np.round(4 * rng.standard_normal((3, 9)) * 2**bits).astype(np.float32) / 8
+            scale, zero = np.array((0.25, 0.75)[bits % 2], np.float32), np.array(int(rng.integers(2)), np.int64)
+            yield Case("quantize_linear", [x, scale, zero], modes)
     sums = rng.integers(-(2**31), 2**31, (3, 17), np.int32)
     scale = (0.01 + rng.random((1, 17))).astype(np.float32)
     for zero in (np.zeros((), np.int32), rng.integers(-(2**31), 2**31, (1, 17), np.int32)):
