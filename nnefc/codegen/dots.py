@@ -16,7 +16,7 @@ from numba.core import types
 from nnefc.codegen.device import Instruction
 from nnefc.codegen.instructions import operation
 from nnefc.codegen.target import Target
-from nnefc.codegen.tile import I32, Tile, Vectors, index
+from nnefc.codegen.tile import I32, Lattice, Offsets, Tile, Vectors, index
 from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
 
 GROUP = 4
@@ -78,6 +78,23 @@ def dot(tiles: tuple[Tile, ...], target: Target, group: int = GROUP) -> Instruct
         return accs
 
     return operation("dot", meaning, lambda accs, x, xo, rs, w, wo: types.Tuple(tiles), emit)
+
+
+def load_tile(lattice: Lattice, k: int) -> Instruction:
+    """load_tile(p, offsets, g, count): the elements of operand ``k`` as a tile."""
+    tile = Tile(lattice.operands[k].dtype, lattice.rows, lattice.cols, lattice.lanes)
+
+    def meaning(p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int) -> np.ndarray:
+        return lattice.get(k, p, offsets, g, count)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        access = lattice.emitter(b, *args)
+        found = ir.Constant(tile.llvm, ir.Undefined)
+        for n, r, c in access.each():
+            found = b.insert_value(found, access.load(k, r, c), n)
+        return found
+
+    return operation("load_tile", meaning, lambda p, offsets, g, count: tile, emit)
 
 
 def _half(b: ir.IRBuilder, codes: ir.Value, part: int) -> ir.Value:

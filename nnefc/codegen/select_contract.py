@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from nnefc.codegen.choice import Choice, operands_of
 from nnefc.codegen.groups import NIBBLE_SCALE, NIBBLES
@@ -10,11 +12,13 @@ from nnefc.codegen.kernels.contract import ContractKernel
 from nnefc.codegen.kernels.pixels import PixelsKernel
 from nnefc.codegen.nest import Loop, collapsed, flattened, nest, places, unit_loop, volume, without
 from nnefc.codegen.pack import Panels, line_loop, pixel_loop, pixel_loops, reduced_loops, row_loop
+from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import TileShape
 from nnefc.ir import expr
 from nnefc.ir.expr import Expr, arg, const
 from nnefc.ir.program import Contract
+from nnefc.ir.types import DType
 
 UNIT_COST = 64
 """What a work unit costs beside its tiles, in vector multiply-adds."""
@@ -93,6 +97,31 @@ def _final(call: Contract, group: int) -> Expr:
     return post.substitute([total, *(arg(k, v.dtype) for k, v in enumerate(call.extras, 1))])
 
 
+def _without_bias(post: Expr, operands: Sequence[Operand]) -> tuple[Expr, int]:
+    """If the one use of an integer sum is to add an operand to it that is the same for all rows: what is then stored of
+    the sum that started from it, and its number; else the same and 0."""
+    uses = list(_uses(post))
+    if len(uses) != 1 or uses[0].op != "add" or uses[0].dtype is not DType.I32:
+        return post, 0
+    (added,) = (a for a in uses[0].args if a != arg(0, DType.I32))
+    number = int(added.value or 0) + 1 if added.op == "arg" else 0
+    if not number or operands[number].access is not Access.UNIT or operands[number].moves:
+        return post, 0
+    return _replaced(post, uses[0], arg(0, DType.I32)), number
+
+
+def _uses(post: Expr) -> Iterator[Expr]:
+    """The nodes of which ``$0`` is an operand, once for each that it is."""
+    for a in post.args:
+        if a.op == "arg" and not a.value:
+            yield post
+        yield from _uses(a)
+
+
+def _replaced(post: Expr, old: Expr, new: Expr) -> Expr:
+    return new if post == old else replace(post, args=tuple(_replaced(a, old, new) for a in post.args))
+
+
 def select_contract(call: Panels, target: Target) -> Choice:
     if call.pixel_lanes:
         return select_pixels(call)
@@ -123,8 +152,9 @@ def select_contract(call: Panels, target: Target) -> Choice:
     units = volume(without(pixels, k)) * math.ceil(row.extent / block)
     denser = plain.sum_type.size // call.w.dtype.size
     operands = operands_of(views, lane, row)
+    final, start = _without_bias(_final(plain, group), operands)
     spec = ContractKernel(
-        _final(plain, group),
+        final,
         operands,
         len(outer),
         inner.strides[0] == group,
@@ -135,6 +165,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         outputs >= tile.width,
         outputs % tile.width != 0,
         group,
+        start,
     )
     geometry = (
         row.extent,

@@ -131,7 +131,10 @@ class CodeDrawer(Drawer):
         if kind == "other":
             post, types = self.sums(1)
             return post, tuple(self.view(shape, t, repeat=True) for t in types)
-        extras = tuple(self.view(shape, t, repeat=True) for t in (S, F, U))
+        bias, *others = (self.view(shape, t, repeat=True) for t in (S, F, U))
+        if self.rng.random() < 0.6:
+            bias = self.view((1,) * (len(shape) - 1) + shape[-1:], S, dense=True).broadcast_to(shape)
+        extras = (bias, *others)
         self.memory[extras[1].buffer.name][:] = self.rng.uniform(0, 1, extras[1].buffer.size) / (100 * products**0.5)
         value = call("mul", cast(call("add", arg(0, S), arg(1, S)), F), arg(2, F))
         value = call("add", value, call("mul", cast(arg(3, U), F), const(0.37, F)))

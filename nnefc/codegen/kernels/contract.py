@@ -25,7 +25,8 @@ class ContractKernel(OperandKernel):
     (pixels) make a tile, the last tile of all overlapping the one before. Rows must not be fewer than ``rows``, and a
     block of them is a multiple of it. A tile has ``cols`` columns of ``lanes`` and, if not 0, one of ``last``. In the
     innermost loop of the reduction x moves on to what follows if ``unit``, else by a step in the geometry, which has a
-    table of x's places in the others. What follows is ``group`` elements on.
+    table of x's places in the others. What follows is ``group`` elements on. Sums start from the operand
+    ``start``, which is the same for all rows, or from 0 if that is 0.
 
     Every tile asks for a share of the next panel's weights: their number, and how many per step of the reduction.
 
@@ -47,6 +48,7 @@ class ContractKernel(OperandKernel):
     full: bool
     tail: bool
     group: int = 1
+    start: int = 0
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
@@ -67,7 +69,7 @@ class ContractKernel(OperandKernel):
                 ahead = place[1] + geometry(g, 6) + unit % geometry(g, 7) * geometry(g, 8)
                 for r in range(first, min(first + geometry(g, 5), m), rows):
                     offsets = advance(place[:count], g, row_at, min(r, m - rows))
-                    found = product(p, offsets, g, ahead)
+                    found = product(p, offsets, g, ahead, valid)
                     ahead += geometry(g, 9)
                     if not tail:
                         whole(found, p, offsets, g, width)
@@ -98,13 +100,13 @@ def _product(spec: ContractKernel, target: Target) -> Any:
     group, per_output = spec.group, 1 if spec.group == 1 else GROUP
     tiles, width = columns.tiles(spec), (spec.cols * spec.lanes + spec.last) * per_output
     outer = i.outer(tiles, target, x_type, w_type) if group == 1 else dot(tiles, target, group)
-    zero, fetch, geometry = i.zero_tiles(tiles), i.prefetch, i.geometry
+    start, fetch, geometry = _start(spec, target), i.prefetch, i.geometry
     unit_step = spec.unit
     row_at, _, _, reduced_at = _layout(spec)
 
     @device
-    def product(p: Any, offsets: Any, g: Any, ahead: int) -> Any:
-        sums = zero()
+    def product(p: Any, offsets: Any, g: Any, ahead: int, valid: int) -> Any:
+        sums = start(p, offsets, g, valid)
         w = offsets[1]
         inner, row_step, more = geometry(g, 3), geometry(g, row_at), geometry(g, 10)
         for a in range(geometry(g, 2)):
@@ -118,6 +120,45 @@ def _product(spec: ContractKernel, target: Target) -> Any:
         return sums
 
     return product
+
+
+def _start(spec: ContractKernel, target: Target) -> Any:
+    """start(p, offsets, g, valid): what the sums of a tile, of which ``valid`` outputs exist, begin with."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen.device import device
+    from nnefc.codegen.dots import load_tile
+    from nnefc.codegen.tile import Lattice
+
+    row_at, lane_at, _, _ = _layout(spec)
+    if not spec.start:
+        zero = i.zero_tiles(columns.tiles(spec))
+
+        @device
+        def begin(p: Any, offsets: Any, g: Any, valid: int) -> Any:
+            return zero()
+
+        return begin
+
+    def loading(cols: int, lanes: int) -> Any:
+        lattice = Lattice(target, spec.operands, spec.rows, cols, lanes, row_at, lane_at, spec.tail)
+        return load_tile(lattice, spec.start)
+
+    load, whole, advance = loading(spec.cols, spec.lanes), spec.cols * spec.lanes, i.advance(len(spec.operands))
+    if not spec.last:
+
+        @device
+        def begin_whole(p: Any, offsets: Any, g: Any, valid: int) -> Any:
+            return (load(p, offsets, g, valid),)
+
+        return begin_whole
+    load_last = loading(1, spec.last)
+
+    @device
+    def begin_both(p: Any, offsets: Any, g: Any, valid: int) -> Any:
+        last = load_last(p, advance(offsets, g, lane_at, whole), g, valid - whole)
+        return load(p, offsets, g, valid), last
+
+    return begin_both
 
 
 def _store(spec: ContractKernel, target: Target, masked: bool) -> Any:
