@@ -19,6 +19,8 @@ from nnefc.quant.layers import Layer, fresh_name, layers, used_once, values_of, 
 SWEEPS, SETTLED = 40, 1e-3
 """The most times that all pairs are visited, and the change of every factor below which they are equal enough."""
 
+ROUGHLY = np.log(2) / 2
+"""The same for powers of two."""
 UNEVEN = 32.0
 """How many times factors of channels must differ to outweigh the ranges of activations that they may upset."""
 
@@ -69,7 +71,7 @@ def equalize(graph: Graph, *, cautious: bool = False) -> Graph:
     parts = {name: x.by_output(values_of(graph, x.weights)).astype(np.float64) for name, x in known.items()}
     factors = {pair.first.name: np.ones(pair.first.channels) for pair in pairs}
     for _ in range(SWEEPS):
-        if max([_step(pair, parts, factors) for pair in pairs]) < SETTLED:
+        if max([_step(pair, parts, factors) for pair in pairs]) < (ROUGHLY if cautious else SETTLED):
             break
     made = {name: 1 / s for name, s in factors.items()}
     if cautious:
