@@ -119,7 +119,7 @@ class Coded:
     # ---- weights
 
     def weights(self, view: View) -> tuple[np.ndarray, np.ndarray] | None:
-        """The codes (int16, less their zero points) and the scales (float64) of constant weights, in the view's shape;
+        """The codes (int16, less their zero points) and the scales (float32) of constant weights, in the view's shape;
         None where they are no decoded codes."""
         found = self._weights_of(view)
         if found is None:
@@ -135,7 +135,7 @@ class Coded:
         name, size = view.buffer.name, view.buffer.size
         if name not in self._constant or view.dtype not in FLOATS:
             return None
-        codes, scales = np.zeros(size, np.int16), np.ones(size)
+        codes, scales = np.zeros(size, np.int16), np.ones(size, np.float32)
         for call in self._writers[name]:
             target = call.writes()[0]
             made = self._piece(call)

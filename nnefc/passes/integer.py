@@ -169,12 +169,11 @@ class _Rewriting:
         scale = _uniform(codes, scales, axes)
         if scale is None:
             raise _Refused("the scale of its weights differs between elements that are added up")
-        wide = np.abs(codes.astype(np.int64)).sum(axes)
-        _require_room(wide.max(initial=0) * WHOLE[1])
+        _require_room(_magnitude(codes, axes))
         weights = self._stored(c.w, codes)
         between = (1,) * (c.output.rank - first - 1)
         shape = (*codes.shape[:first], *between, codes.shape[-1])
-        correction = (-code.zero * codes.astype(np.int64).sum(axes)).reshape(shape)
+        correction = (-code.zero * codes.sum(axes, dtype=np.int64)).reshape(shape)
         factor = (scale * code.scale).reshape(shape)
         total, extras = arg(0, DType.I32), list(c.extras)
         if correction.any():
@@ -224,7 +223,7 @@ class _Rewriting:
         scale = _uniform(codes, scales, axes)
         if scale is None:
             raise _Refused("the scale of its weights differs between elements that are added up")
-        _require_room(np.abs(codes.astype(np.int64)).sum(axes).max(initial=0) * WHOLE[1])
+        _require_room(_magnitude(codes, axes))
         weights, extras = self._stored(views[1], codes), list(c.extras)
         moving = [d for d in range(kept) if views[1].strides[d] and views[1].shape[d] > 1]
         scale = scale[tuple(slice(None) if d in moving else slice(0, 1) for d in range(kept))]
@@ -280,10 +279,15 @@ def _with_sum(post: Expr | None, real: Expr, extras: Sequence[View]) -> Expr:
 
 def _uniform(codes: np.ndarray, scales: np.ndarray, axes: tuple[int, ...]) -> np.ndarray | None:
     """The scale that codes along the axes share, any where all are 0; None where they differ."""
-    least = np.where(codes == 0, 0.0, scales).max(axes, initial=0.0, keepdims=True)
-    if not ((codes == 0) | (scales == least)).all():
+    largest = scales.max(axes, initial=0.0, keepdims=True, where=codes != 0)
+    if not ((codes == 0) | (scales == largest)).all():
         return None
-    return np.where(least == 0, 1.0, least).squeeze(axes)
+    return np.where(largest == 0, 1.0, largest.astype(np.float64)).squeeze(axes)
+
+
+def _magnitude(codes: np.ndarray, axes: tuple[int, ...]) -> int:
+    """What sums of products of any bytes and these codes along the axes may come to."""
+    return int(np.abs(codes).sum(axes, dtype=np.int64).max(initial=0)) * WHOLE[1]
 
 
 def _require_room(most: int) -> None:
