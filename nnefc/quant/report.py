@@ -49,6 +49,9 @@ def advice(record: Record) -> list[str]:
         said.append(f"No network reaches the {number(record['least'])} that was asked for: this one comes nearest.")
     said.append(f"The best way to quantize all of it is “{record['base']}”.")
     said += _layers(record)
+    whole = record["candidates"][0]["name"]
+    if seconds[whole] > seconds[real["name"]]:
+        said.append(f"“{whole}” takes longer than real numbers here: codes are worth their bytes alone.")
     if measured["slower"]:
         said.append(f"Codes are slower than floats in {_listed(measured['slower'])}: keep these in float for speed.")
     for e in record["emulated"]:

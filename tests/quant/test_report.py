@@ -126,6 +126,9 @@ def test_advice_says_what_to_do() -> None:
     assert "The layer that loses most by itself is c2, by its weights: try --weights mse, --adaround" in text
     assert f"Codes are slower than floats in {ODD}" in text
     assert f"saturating-avx2 would cut off sums in {ODD} and give top1 0.5" in text
+    assert "takes longer than real numbers" not in text
+    slow = {**RECORD, "measured": {**RECORD["measured"], "seconds": {**RECORD["measured"]["seconds"], "int8": 1e-5}}}
+    assert "“int8” takes longer than real numbers here" in "\n".join(advice(slow))
     short = "\n".join(advice({**RECORD, "least": 0.99}))
     assert "No network reaches the 0.99 that was asked for" in short
 
