@@ -14,7 +14,7 @@ from nnefc.codegen.nest import Loop, collapsed, flattened, nest, places, unit_lo
 from nnefc.codegen.pack import Panels, line_loop, pixel_loop, pixel_loops, reduced_loops, row_loop
 from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import TileShape
+from nnefc.codegen.tiles import TileShape, sum_parts
 from nnefc.ir import expr
 from nnefc.ir.expr import Expr, arg, const
 from nnefc.ir.program import Contract
@@ -166,6 +166,7 @@ def select_contract(call: Panels, target: Target) -> Choice:
         outputs % tile.width != 0,
         group,
         start,
+        sum_parts(tile, inner.extent) if group == 1 and panel.extent == 1 and not start else 1,
     )
     geometry = (
         row.extent,

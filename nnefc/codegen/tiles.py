@@ -70,6 +70,13 @@ class TileShape:
         return self.cols * self.lanes + self.last
 
 
+def sum_parts(tile: TileShape, extent: int) -> int:
+    """In how many parts a sum over ``extent`` neighbours is taken, so that multiply-adds do not wait for each other
+    where the tile has fewer vectors than they take cycles; 1 where there are few neighbours."""
+    parts = math.ceil(LATENCY / (tile.rows * (tile.cols + (tile.last > 0))))
+    return parts if extent >= 4 * parts else 1
+
+
 @dataclass(frozen=True)
 class Panelling:
     """So many outputs in panels, each of ``cols`` vectors of ``lanes`` and, if not 0, one of ``last``."""

@@ -205,6 +205,16 @@ class Drawer:
         out = self.view((*g, *p, outputs), f)
         return Contract(x, w, post, extras, out, len(g), len(r))
 
+    def long(self) -> Call:
+        """Few rows and outputs of long sums."""
+        f = self.pick(DType.F32, DType.F32, DType.F64)
+        p = tuple(int(self.pick(1, 2, 3)) for _ in range(int(self.rng.integers(0, 2))))
+        r = (int(self.pick(1, 3)), int(self.pick(16, 17, 33, 50, 70)))
+        outputs = int(self.pick(1, 3, 8, 10, 16, 17, 24, 31, 33))
+        x, w = self.view(p + r, f), self.view((*r, outputs), f)
+        extras = (self.view((*p, outputs), f),)
+        return Contract(x, w, call("add", arg(0, f), arg(1, f)), extras, self.view((*p, outputs), f), 0, len(r))
+
     def few(self, x_type: DType | None = None, w_type: DType | None = None) -> Call:
         """A convolution of planes with few outputs, which lie together or in planes."""
         f = x_type or self.pick(DType.F32, DType.F32, DType.F64)
@@ -348,6 +358,7 @@ FAMILIES = (
         "row",
         "contract",
         "few",
+        "long",
         "narrow",
         "half",
         "gather",

@@ -8,7 +8,7 @@ import pytest
 
 from nnefc.codegen.select_contract import prefetching
 from nnefc.codegen.target import Target
-from nnefc.codegen.tiles import PIXEL_GAIN, TileShape, cut_time, cuts, pixel_tile, ranked_cuts, tile_shapes
+from nnefc.codegen.tiles import PIXEL_GAIN, TileShape, cut_time, cuts, pixel_tile, ranked_cuts, sum_parts, tile_shapes
 from nnefc.ir.types import DType
 
 AVX512 = "x86_64-unknown-linux-gnu:x86-64-v4"
@@ -90,6 +90,21 @@ def test_exact_cuts_fill_nothing_up(text: str) -> None:
             assert all(p.outputs == p.panels * (p.cols * p.lanes + p.last) for p in cut)
         best = ranked_cuts(49, outputs, 64, lanes, target, True)[0]
         assert cut_time(best, 49, 64, lanes, target) < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("tile", "extent", "expected"),
+    [
+        (TileShape(1, 1, 16), 192, 4),  # each multiply-add would wait for the one before
+        (TileShape(1, 1, 16, 8), 192, 2),
+        (TileShape(3, 1, 8), 64, 2),
+        (TileShape(1, 4, 16), 192, 1),
+        (TileShape(14, 2, 16), 192, 1),
+        (TileShape(1, 1, 16), 15, 1),  # too few to be worth adding up
+    ],
+)
+def test_sums_of_few_vectors_are_taken_in_parts(tile: TileShape, extent: int, expected: int) -> None:
+    assert sum_parts(tile, extent) == expected
 
 
 def test_lanes_lie_along_pixels_where_outputs_are_few() -> None:

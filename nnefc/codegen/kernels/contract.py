@@ -28,6 +28,9 @@ class ContractKernel(OperandKernel):
     table of x's places in the others. What follows is ``group`` elements on. Sums start from the operand
     ``start``, which is the same for all rows, or from 0 if that is 0.
 
+    Sums are kept in ``parts``, to which neighbours in the innermost loop are added in turns. If these are several,
+    there is one panel, sums start from 0, and ``group`` is 1.
+
     Every tile asks for a share of the next panel's weights: their number, and how many per step of the reduction.
 
     Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it, rows of a block;
@@ -49,6 +52,7 @@ class ContractKernel(OperandKernel):
     tail: bool
     group: int = 1
     start: int = 0
+    parts: int = 1
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
@@ -58,7 +62,7 @@ class ContractKernel(OperandKernel):
         row_at, _, outer_at, _ = _layout(self)
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count + 2), i.unit_offsets(count + 2, self.outer)
-        product = _product(self, target)
+        product = _product(self, target) if self.parts == 1 else _product_in_parts(self, target)
         whole, part = _store(self, target, False), _store(self, target, True)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
@@ -159,6 +163,41 @@ def _start(spec: ContractKernel, target: Target) -> Any:
         return load(p, offsets, g, valid), last
 
     return begin_both
+
+
+def _product_in_parts(spec: ContractKernel, target: Target) -> Any:
+    """As ``_product``, in parts that are added up."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen import splits
+    from nnefc.codegen.device import device
+
+    tiles, width, parts = columns.tiles(spec), spec.cols * spec.lanes + spec.last, spec.parts
+    size = len(tiles)
+    outer = i.outer(tiles, target, *(o.dtype for o in spec.operands[:2]))
+    zero, add, geometry = i.zero_tiles(tiles * parts), splits.add_parts(tiles, parts), i.geometry
+    turns = splits.outer_in_turns(outer, size, parts, width)
+    unit_step = spec.unit
+    row_at, _, _, reduced_at = _layout(spec)
+
+    @device
+    def product(p: Any, offsets: Any, g: Any, ahead: int, valid: int) -> Any:
+        sums = zero()
+        w = offsets[1]
+        inner, row_step = geometry(g, 3), geometry(g, row_at)
+        step = 1 if unit_step else geometry(g, 4)
+        for a in range(geometry(g, 2)):
+            x = offsets[0] + geometry(g, reduced_at + a)
+            for _ in range(inner // parts):
+                sums = turns(sums, p, x, step, row_step, w)
+                x += parts * step
+                w += parts * width
+            for _ in range(inner % parts):
+                sums = outer(sums[:size], p[0], x, row_step, p[1], w) + sums[size:]
+                x += step
+                w += width
+        return add(sums)
+
+    return product
 
 
 def _store(spec: ContractKernel, target: Target, masked: bool) -> Any:
