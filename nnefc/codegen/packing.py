@@ -7,16 +7,17 @@ byte need not be computed, and a zero point is added half way, to twice as many 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
+from nnefc.codegen.emit import emit_expr
 from nnefc.codegen.intervals import bounds_of
 from nnefc.codegen.spec import Access
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I32, Accessor, Lattice
 from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
-from nnefc.ir.expr import Expr
+from nnefc.ir.expr import Expr, arg
 from nnefc.ir.types import DType
 
 I8, I16 = ir.IntType(8), ir.IntType(16)
@@ -31,12 +32,18 @@ MOST_ZERO = 32000
 """Zero points that sums of 16 bits hold beside any byte."""
 
 
+CODE = arg(0, DType.U8)
+"""A byte as it is packed."""
+
+
 @dataclass(frozen=True)
 class Packing:
-    """A U8 expression as ``value``, I32, plus ``zero``, cut to 0 .. 255."""
+    """A U8 expression as ``value``, I32, plus ``zero``, cut to 0 .. 255, and what ``after``, of bytes alone, makes of
+    that byte, its ``$0``."""
 
     value: Expr
     zero: int
+    after: Expr = CODE
 
 
 def packing_of(expr: Expr, lattice: Lattice, operand: int) -> Packing | None:
@@ -51,6 +58,8 @@ def byte_packing(expr: Expr, lanes: int, target: Target) -> Packing | None:
     """How an expression is packed from vectors of ``lanes``; None where it is no such one, or the target cannot."""
     if lanes not in _PACK or not target.madd or 4 * lanes > target.vector_bytes:
         return None
+    if expr.op in ("table", "min", "max") and expr.dtype is DType.U8:
+        return _with_after(expr, lanes, target)
     if expr.dtype is not DType.U8 or expr.op != "cast" or expr.args[0].dtype is not DType.I32:
         return None
     value = expr.args[0]
@@ -66,6 +75,16 @@ def byte_packing(expr: Expr, lanes: int, target: Target) -> Packing | None:
         if bounds.high + zero < 2**31 and bounds.low + zero >= -(2**31):
             return Packing(first, zero)
     return Packing(value, 0)
+
+
+def _with_after(expr: Expr, lanes: int, target: Target) -> Packing | None:
+    """A function of one packed byte and of numbers."""
+    if any(a.op != "const" for a in expr.args[1:]):
+        return None
+    inner = byte_packing(expr.args[0], lanes, target)
+    if inner is None:
+        return None
+    return replace(inner, after=replace(expr, args=(inner.after, *expr.args[1:])))
 
 
 def _without(value: Expr, op: str, end: int) -> Expr:
@@ -87,6 +106,7 @@ def store_packed(
         chunk = places[first : first + 4]
         values = [emit(*place) for place in chunk]
         packed = bytes_in_order(access.b, [*values, *[values[-1]] * (4 - len(chunk))], packing.zero)
+        packed = emit_expr(access.b, packing.after, [packed], packed.type.count, access.lattice.target)
         for start, count in _runs(chunk):
             _, row, column = chunk[start]
             access.store_bytes(operand, row, column, packed, start * access.lattice.lanes, count * access.lattice.lanes)

@@ -299,7 +299,11 @@ class _Emitter:
 
     def _store(self, parts: Sequence[ir.Value], o: int, r: int) -> None:
         b, last = self.b, len(self.taps.operands) - 1
-        found = packed_bytes(b, parts[0], parts[1]) if self.packing is not None else self._merged(parts)
+        if self.packing is None:
+            found = self._merged(parts)
+        else:
+            codes = packed_bytes(b, parts[0], parts[1])
+            found = emit_expr(b, self.packing.after, [codes], self.taps.width, self.taps.target)
         address = b.gep(b.extract_value(self.p, last), [self._place(last, o, r)], inbounds=True)
         b.store(found, b.bitcast(address, self.bytes.as_pointer()), align=1)
 

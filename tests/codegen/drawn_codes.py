@@ -89,7 +89,8 @@ class CodeDrawer(Drawer):
         value = call("mul", cast(expr, F), factor)
         if self.rng.random() < 0.2:
             value, types = call("add", value, self.value(len(types) + 1)), [*types, U]
-        return self.coded(value), types
+        code = self.coded(value)
+        return (table(code, self.values(256, U)) if self.rng.random() < 0.2 else code), types
 
     def reduce(self) -> Call:
         kept, reduced = self.shape(int(self.rng.integers(0, 3)), 300), self.shape(int(self.rng.integers(1, 3)), 60)
