@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from nnefc.ir.expr import Expr, call, cast, const
+from nnefc.ir.expr import Expr, arg, call, cast, const
 from nnefc.ir.types import DType
 
 SHIFT = 128
@@ -107,6 +107,18 @@ def quantization_of(expr: Expr) -> Quantization | None:
     if not WHOLE[0] <= low <= high <= WHOLE[1] or not float(zero.number()).is_integer():
         return None
     return Quantization(value, scale, int(zero.number()), int(low), int(high), rounded.op)
+
+
+def same_code(expr: Expr, codes: Mapping[int, Code]) -> Expr | None:
+    """The code itself, where an expression quantizes one of the numbers (arguments) that ``codes`` tell of as it was
+    quantized before, and cuts nothing off; None for any other."""
+    found = quantization_of(expr)
+    if found is None or found.value.op != "arg" or found.scale.op != "const":
+        return None
+    code = codes.get(int(found.value.value or 0))
+    if code is None or (found.scale.number(), found.zero) != (code.scale, code.zero):
+        return None
+    return arg(int(found.value.value or 0), DType.U8) if found.low <= code.low <= code.high <= found.high else None
 
 
 def clamped(expr: Expr) -> tuple[Expr, float, float] | None:

@@ -2,9 +2,9 @@
 
 A float buffer that holds nothing but numbers decoded from bytes by one set of parameters, or copies of these, gets a
 twin that holds the bytes; see ``coded.Coded``. Copies, greatest and least elements work on the twins as they do on the
-numbers. A contraction of such a tensor and constant codes adds up products of codes in I32, and its ``post`` begins
-with what makes the real sum of that; so do sums over windows and sums. A Map decodes what it reads. All other
-calls keep reading floats, decoded for them.
+numbers. A contraction of such a tensor and constant codes, or of two such tensors (``products``), adds up products of
+codes in I32, and its ``post`` begins with what makes the real sum of that; so do sums over windows and sums. A Map
+decodes what it reads. All other calls keep reading floats, decoded for them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,19 @@ from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.ir.window import Window
 from nnefc.passes.coded import Coded, filled, is_fill, passed_on
-from nnefc.passes.codes import SHIFT, WHOLE, Code, centred, decoding_of, read_shifted, tidied, written_shifted
+from nnefc.passes.codes import (
+    SHIFT,
+    WHOLE,
+    Code,
+    centred,
+    decoding_of,
+    read_shifted,
+    same_code,
+    tidied,
+    written_shifted,
+)
 from nnefc.passes.fold import prune
-
-MOST = 2**31 - 1
-"""What a sum may come to."""
+from nnefc.passes.products import Operand, Refused, product, require_room, with_sum
 
 
 def integer(program: Program, notes: list[str] | None = None) -> Program:
@@ -74,10 +82,6 @@ def _as_byte(view: View) -> View:
 # ---- codes in the place of numbers
 
 
-class _Refused(Exception):
-    """Why a call stays with floats."""
-
-
 class _Rewriting:
     """One run of the pass over the calls."""
 
@@ -97,7 +101,7 @@ class _Rewriting:
             if len(writes) == 1 and writes <= self._coded.codes.keys():
                 calls += [c, self._twin(c)]
             else:
-                calls.append(self._reading_codes(c))
+                calls += self._reading_codes(c)
         return self._program.replace(calls=tuple(calls), constants=self._constants)
 
     def _code(self, view: View) -> Code | None:
@@ -130,19 +134,19 @@ class _Rewriting:
         assert isinstance(c, Window)
         return replace(c, expr=arg(0, DType.U8), x=self._codes(source), output=out)
 
-    def _reading_codes(self, c: Call) -> Call:
-        """The call on codes, where it can be."""
+    def _reading_codes(self, c: Call) -> list[Call]:
+        """The call on codes, where it can be, after those that compute what it needs."""
         if isinstance(c, Map):
-            return self._map(c)
+            return [self._map(c)]
         if not isinstance(c, (Contract, Window, Reduce)):
-            return c
+            return [c]
         try:
-            return self._contract(c) if isinstance(c, Contract) else self._sum(c)
-        except _Refused as why:
+            return self._contract(c) if isinstance(c, Contract) else [self._sum(c)]
+        except Refused as why:
             if str(why):
                 name = next(iter(c.origin.names), c.writes()[0].buffer.name)
                 self._notes.append(f"{name} is computed in float: {why}")
-            return c
+            return [c]
 
     def _map(self, c: Map) -> Map:
         views, args = list(c.inputs), [arg(k, v.dtype) for k, v in enumerate(c.inputs)]
@@ -152,24 +156,29 @@ class _Rewriting:
                 views[k], args[k] = self._codes(v), code.decoded(arg(k, DType.U8))
         if views == list(c.inputs):
             return c
-        return replace(c, exprs=tuple(tidied(e.substitute(args)) for e in c.exprs), inputs=tuple(views))
+        known = {k: code for k, v in enumerate(c.inputs) if (code := self._code(v)) is not None}
+        exprs = tuple(same_code(e, known) or tidied(e.substitute(args)) for e in c.exprs)
+        return replace(c, exprs=exprs, inputs=tuple(views))
 
     # ---- sums
 
-    def _contract(self, c: Contract) -> Call:
+    def _contract(self, c: Contract) -> list[Call]:
         code = self._code(c.x)
         if code is None:
-            raise _Refused("its first operand is not quantized to 8 bits with one scale for all")
+            raise Refused("its first operand is not quantized to 8 bits with one scale for all")
+        other = self._code(c.w)
+        if other is not None:
+            return product(c, Operand(self._codes(c.x), code), Operand(self._codes(c.w), other), self._names)
         held = self._coded.weights(c.w)
         if held is None:
-            raise _Refused("its second operand is no tensor of constant codes")
+            raise Refused("its second operand is neither constant codes nor quantized to 8 bits with one scale for all")
         codes, scales = held
         first = c.groups
         axes = tuple(range(first, first + c.reduced))
         scale = _uniform(codes, scales, axes)
         if scale is None:
-            raise _Refused("the scale of its weights differs between elements that are added up")
-        _require_room(_magnitude(codes, axes))
+            raise Refused("the scale of its weights differs between elements that are added up")
+        require_room(_magnitude(codes, axes))
         weights = self._stored(c.w, codes)
         between = (1,) * (c.output.rank - first - 1)
         shape = (*codes.shape[:first], *between, codes.shape[-1])
@@ -179,15 +188,15 @@ class _Rewriting:
         if correction.any():
             total = call("add", total, self._operand(correction, DType.I32, c.output, extras))
         real = call("mul", cast(total, code.dtype), self._operand(factor, code.dtype, c.output, extras))
-        post = _with_sum(c.post, real, c.extras)
-        return replace(c, x=self._codes(c.x), w=weights, post=post, extras=tuple(extras))
+        post = with_sum(c.post, real, c.extras)
+        return [replace(c, x=self._codes(c.x), w=weights, post=post, extras=tuple(extras))]
 
     def _sum(self, c: Window | Reduce) -> Call:
         """A sum of decoded numbers, or of their products with weights."""
         views = (c.x, *c.weights) if isinstance(c, Window) else c.inputs
         code = self._code(views[0]) if views else None
         if c.op != "sum" or code is None:
-            raise _Refused(
+            raise Refused(
                 ""
                 if c.op != "sum" or len(views) != 2
                 else "its first operand is not quantized to 8 bits with one scale for all"
@@ -196,17 +205,17 @@ class _Rewriting:
         step = centred(arg(0, DType.U8), code.zero)
         if c.expr == arg(0, dtype) and len(views) == 1:
             count = c.taps if isinstance(c, Window) else int(np.prod(views[0].shape[views[0].rank - c.axes :]))
-            _require_room(count * WHOLE[1])
+            require_room(count * WHOLE[1])
             total = arg(0, DType.I32)
             if isinstance(c, Reduce) and code.zero:
                 step, total = centred(arg(0, DType.U8), 0), call("sub", total, const(count * code.zero, DType.I32))
             real = call("mul", cast(total, code.dtype), const(code.scale, code.dtype))
-            return self._rewritten(c, step, _with_sum(c.post, real, c.extras), c.extras, [self._codes(views[0])])
+            return self._rewritten(c, step, with_sum(c.post, real, c.extras), c.extras, [self._codes(views[0])])
         if len(views) != 2 or c.expr != call("mul", arg(0, dtype), arg(1, dtype)):
-            raise _Refused("")
+            raise Refused("")
         held = self._coded.weights(views[1])
         if held is None:
-            raise _Refused("its second operand is no tensor of constant codes")
+            raise Refused("its second operand is no tensor of constant codes")
         return self._products(c, code, step, views, *held)
 
     def _products(
@@ -222,8 +231,8 @@ class _Rewriting:
         axes = tuple(range(kept, codes.ndim))
         scale = _uniform(codes, scales, axes)
         if scale is None:
-            raise _Refused("the scale of its weights differs between elements that are added up")
-        _require_room(_magnitude(codes, axes))
+            raise Refused("the scale of its weights differs between elements that are added up")
+        require_room(_magnitude(codes, axes))
         weights, extras = self._stored(views[1], codes), list(c.extras)
         moving = [d for d in range(kept) if views[1].strides[d] and views[1].shape[d] > 1]
         scale = scale[tuple(slice(None) if d in moving else slice(0, 1) for d in range(kept))]
@@ -231,7 +240,7 @@ class _Rewriting:
         product = call("mul", step, cast(arg(1, DType.I8), DType.I32))
         total = cast(arg(0, DType.I32), code.dtype)
         real = call("mul", total, self._operand(factor, code.dtype, c.output, extras))
-        post = _with_sum(c.post, real, c.extras)
+        post = with_sum(c.post, real, c.extras)
         return self._rewritten(c, product, post, extras, [self._codes(views[0]), weights])
 
     def _rewritten(
@@ -247,7 +256,7 @@ class _Rewriting:
         """The codes of weights as a constant of I8, of the order in memory that they had."""
         low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
         if not -SHIFT <= low <= high < SHIFT:
-            raise _Refused(f"its weights less their zero point, {low} to {high}, are no signed bytes")
+            raise Refused(f"its weights less their zero point, {low} to {high}, are no signed bytes")
         order = view.dense_order
         moving = [d for d in order if view.strides[d] and view.shape[d] > 1]
         once = codes[tuple(slice(None) if d in moving else slice(0, 1) for d in range(codes.ndim))]
@@ -271,12 +280,6 @@ class _Rewriting:
         return arg(len(extras), dtype)
 
 
-def _with_sum(post: Expr | None, real: Expr, extras: Sequence[View]) -> Expr:
-    """``post`` with the sum replaced."""
-    args = [real, *(arg(k, v.dtype) for k, v in enumerate(extras, 1))]
-    return tidied(real if post is None else post.substitute(args))
-
-
 def _uniform(codes: np.ndarray, scales: np.ndarray, axes: tuple[int, ...]) -> np.ndarray | None:
     """The scale that codes along the axes share, any where all are 0; None where they differ."""
     largest = scales.max(axes, initial=0.0, keepdims=True, where=codes != 0)
@@ -288,8 +291,3 @@ def _uniform(codes: np.ndarray, scales: np.ndarray, axes: tuple[int, ...]) -> np
 def _magnitude(codes: np.ndarray, axes: tuple[int, ...]) -> int:
     """What sums of products of any bytes and these codes along the axes may come to."""
     return int(np.abs(codes).sum(axes, dtype=np.int64).max(initial=0)) * WHOLE[1]
-
-
-def _require_room(most: int) -> None:
-    if most > MOST:
-        raise _Refused(f"its sums may come to {most}, more than 32 bits hold")

@@ -87,7 +87,7 @@ def _most(c: Contract | Window | Reduce, constants: _Constants) -> int:
         if c.w.dtype is not DType.I8:
             return 0
         known = constants.values.get(c.w.buffer.name)
-        peak = 128 if known is None else int(np.abs(known.astype(np.int64)).max(initial=0))
+        peak = WHOLE[1] if known is None else int(np.abs(known.astype(np.int64)).max(initial=0))
         return WHOLE[1] * peak * int(np.prod(c.w.shape[c.groups : -1]))
     count = c.taps if isinstance(c, Window) else int(np.prod(c.inputs[0].shape[c.inputs[0].rank - c.axes :]))
     weighted = len(c.weights) if isinstance(c, Window) else len(c.inputs) - 1
@@ -222,7 +222,8 @@ class _Form:
         value = self._constant(expr)
         if value is not None:
             return _Linear(value)
-        if expr.op in ("add", "sub"):
+        computed = expr.dtype is I32 and all(a.dtype is I32 and self._constant(a) is None for a in expr.args)
+        if expr.op in ("add", "sub") and not computed:
             first, second = map(self._linear, expr.args)
             return first.plus(second if expr.op == "add" else second.scaled(np.asarray(-1.0)))
         if expr.op == "neg":

@@ -31,10 +31,12 @@ SOURCES = frozenset({"variable", "constant", "external"})
 
 @dataclass(frozen=True)
 class Group:
-    """Tensors with one encoding. ``sources`` are those among them in which all values of the others lie."""
+    """Tensors with one encoding. ``sources`` are those among them in which all values of the others lie. ``symmetric``
+    codes are signed, 0 in their middle: one of the tensors is the second operand of a product."""
 
     members: tuple[str, ...]
     sources: tuple[str, ...]
+    symmetric: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,11 @@ class Placement:
 def place(graph: Graph, kept: Mapping[str, str] | None = None, *, activations: bool = True) -> Placement:
     """Where encodings go in a prepared graph.
 
-    Products, sums and moves take codes. A tensor is coded if one of these takes it, or if an element-wise operation
-    reads it from memory whose result is coded in the end; a tensor that lives only between a kernel's sum and the
-    element-wise operations that follow it is not, nor are results of the graph that nothing else reads. Moves share the
-    encoding of their operands and results. ``kept`` are operations (by the name of a result) and tensors that stay
-    float, with the reason. Without ``activations`` only weights are found.
+    Products, sums and moves take codes, ``matmul`` for both operands. A tensor is coded if one of these takes it, or if
+    an element-wise operation reads it from memory whose result is coded in the end; a tensor that lives only between a
+    kernel's sum and the element-wise operations that follow it is not, nor are results of the graph that nothing else
+    reads. Moves share the encoding of their operands and results. ``kept`` are operations (by the name of a result) and
+    tensors that stay float, with the reason. Without ``activations`` only weights are found.
     """
     placer = _Placer(graph, kept or {})
     if activations:
@@ -109,6 +111,8 @@ class _Placer:
             return f"it computes {op.output.type.dtype}"
         if not isinstance(x, Value) or x.name in self.constants:
             return "its first operand is constant"
+        if op.kind == "matmul" and isinstance(w, Value) and not self._weighted(op):
+            return None
         producer = self.graph.producers.get(w.name) if isinstance(w, Value) else None
         readers = self.graph.users[w.name] if isinstance(w, Value) else ()
         if producer is None or producer.kind != "variable" or any(u.kind == "update" for u in readers):
@@ -173,8 +177,8 @@ class _Placer:
         if self.computing.get(op.outputs[0].name, "") is not None:
             return False
         if op.kind in PRODUCTS or op.kind == "matmul":
-            first = op.inputs[0]
-            return isinstance(first, Value) and first.name == name
+            factors = op.inputs[: 1 if op.kind in PRODUCTS else 2]
+            return any(isinstance(v, Value) and v.name == name for v in factors)
         if op.kind in SUMS:
             return True
         if op.kind in MOVES:
@@ -203,7 +207,19 @@ class _Placer:
         members: dict[str, list[str]] = {}
         for name in parent:
             members.setdefault(find(name), []).append(name)
-        return tuple(Group(tuple(m), tuple(n for n in m if n not in moved)) for m in members.values())
+        products = [op.inputs[1] for op in self.graph.ops if self._multiplies_computed(op)]
+        second = {v.name for v in products if isinstance(v, Value)}
+        return tuple(
+            Group(tuple(m), tuple(n for n in m if n not in moved), not second.isdisjoint(m)) for m in members.values()
+        )
+
+    def _multiplies_computed(self, op: Op) -> bool:
+        """Whether an operation takes two computed tensors as codes to multiply them."""
+        return op.kind == "matmul" and self.computing[op.output.name] is None and not self._weighted(op)
+
+    def _weighted(self, op: Op) -> bool:
+        """Whether a product multiplies by a stored tensor."""
+        return isinstance(op.inputs[1], Value) and op.inputs[1].name in self.constants
 
     def weights(self, activations: bool) -> dict[str, tuple[int, tuple[str, ...]]]:
         """The variables that are coded, and the reasons why operations work on floats."""
@@ -214,19 +230,20 @@ class _Placer:
                 continue
             reason, axis = self.computing[name], weight_axis(op)
             if reason is None and axis is not None:
-                reason = self._add_weights(op, axis, found, activations)
+                factors = op.inputs[: 1 if self._weighted(op) else 2] if activations else ()
+                floats = [v.name for v in factors if isinstance(v, Value) and v.name not in self.needed]
+                if floats:
+                    reason = f"its operand {floats[0]!r} is not coded"
+                elif self._weighted(op):
+                    reason = self._add_weights(op, axis, found)
             if reason is not None and op.kind not in ELEMENTWISE | MOVES:
                 self.floats[name] = reason
         return found
 
-    def _add_weights(
-        self, op: Op, axis: int, found: dict[str, tuple[int, tuple[str, ...]]], activations: bool
-    ) -> str | None:
+    def _add_weights(self, op: Op, axis: int, found: dict[str, tuple[int, tuple[str, ...]]]) -> str | None:
         """Put down the weights of a product. Gives the reason why that cannot be."""
-        x, w = op.inputs[:2]
-        assert isinstance(x, Value) and isinstance(w, Value)
-        if activations and x.name not in self.needed:
-            return f"its operand {x.name!r} is not coded"
+        w = op.inputs[1]
+        assert isinstance(w, Value)
         other = found.get(w.name, (axis, ()))
         if other[0] != axis:
             return f"its weights {w.name!r} are those of {other[1][0]!r}, along another dimension"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -151,6 +151,7 @@ def _activation(
 ) -> CodedTensor:
     """The encoding of tensors that share one: that of all the values of their sources."""
     setting, codes = _chosen(graph, group, settings)
+    codes = replace(codes, signed=True, symmetric=True) if group.symmetric else codes
     for name in group.sources:
         if name not in statistics:
             raise InvalidModelError(f"the calibration does not know the tensor {name!r}: make it anew")

@@ -19,6 +19,8 @@ from nnefc.codegen.target import Target
 from nnefc.formats.nnef import parse_graph
 from nnefc.ir.graph import Graph
 from nnefc.passes import pipeline
+from nnefc.quant.coding import with_encodings
+from nnefc.quant.ranges import Codes, encoding_of
 
 HOST = Target.host()
 
@@ -147,3 +149,25 @@ def test_scores_that_something_else_reads_stay(change: dict[str, str], small: py
 def test_small_scores_stay() -> None:
     program = pack(pipeline.run(attention((1, 2), 50, 41)), HOST)
     assert chained(program) is program
+
+
+def coded(names: str) -> Graph:
+    """Attention whose tensors of these names are codes."""
+    graph = attention((1, 3), 50, 41, more="")
+    encoding = encoding_of(0, 0.02, Codes(8, signed=True, symmetric=True))
+    return with_encodings(graph, dict.fromkeys(names, encoding), {})
+
+
+@pytest.mark.parametrize(("names", "count"), [("qk", 1), ("qkvp", 0), ("vp", 0), ("kv", 1)])
+def test_codes_on_either_side(names: str, count: int, small: pytest.MonkeyPatch) -> None:
+    """Scores that are sums of codes are chained to products of floats; a softmax that becomes codes is not chained."""
+    graph = coded(names)
+    assert len(chains(graph)) == count
+    rng = np.random.default_rng(0)
+    inputs = {v.name: rng.standard_normal(v.type.extents).astype(np.float32) for v in graph.inputs}
+    expected = nnefc.evaluate(graph, inputs, execution="integer")["y"]
+    answers = [nnefc.compile(graph, threads=threads)(**inputs) for threads in (1, 2, 3)]
+    # Where the softmax becomes codes, one that differs by one moves a sum of 41 products by a step times a value.
+    limit = 1e-5 * np.abs(expected).max() if "p" not in names else 0.02 * np.abs(inputs["v"]).max()
+    np.testing.assert_allclose(answers[0], expected, rtol=0, atol=limit)
+    assert all(np.array_equal(answers[0], answer) for answer in answers[1:])

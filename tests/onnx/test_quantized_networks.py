@@ -64,8 +64,8 @@ def network() -> onnx.ModelProto:
 
 
 class Samples(CalibrationDataReader):
-    def __init__(self) -> None:
-        self._left: Iterator[dict[str, np.ndarray]] = iter([{"x": weights(*SHAPE, seed=20 + k)} for k in range(4)])
+    def __init__(self, shape: tuple[int, ...] = SHAPE) -> None:
+        self._left: Iterator[dict[str, np.ndarray]] = iter([{"x": weights(*shape, seed=20 + k)} for k in range(4)])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._left, None)
@@ -179,3 +179,48 @@ def test_real_networks_run_on_integers(shared: Path, tmp_path: Path, name: str) 
     got = nnefc.evaluate(graph, {port.name: samples[0]})
     for y, z in zip(got.values(), wanted, strict=True):
         assert np.abs(y - z).max() <= 0.01 * np.abs(z).max()
+
+
+ROWS = (1, 18, 16)
+
+
+def attention() -> onnx.ModelProto:
+    """One head: products with stored weights, of two computed tensors, and a softmax between these."""
+    named = {f"w{k}": weights(16, 16, seed=k) / 2 for k in range(4)}
+    nodes = [
+        node("MatMul", ["x", "w0"], ["q"]),
+        node("MatMul", ["x", "w1"], ["k"]),
+        node("MatMul", ["x", "w2"], ["v"]),
+        node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]),
+        node("MatMul", ["q", "kt"], ["a"]),
+        node("Softmax", ["a"], ["s"], axis=2),
+        node("MatMul", ["s", "v"], ["b"]),
+        node("MatMul", ["b", "w3"], ["y"]),
+    ]
+    return model(nodes, [info("x", list(ROWS))], [info("y", list(ROWS))], named, opset=17)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("activations", [QuantType.QUInt8, QuantType.QInt8])
+def test_attention_runs_on_integers(activations: QuantType, symmetric: bool, tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain.onnx", tmp_path / "quantized.onnx"
+    onnx.save(attention(), plain)
+    options = {"ActivationSymmetric": symmetric}
+    quantize_static(
+        plain,
+        path,
+        Samples(ROWS),
+        quant_format=QuantFormat.QDQ,
+        activation_type=activations,
+        weight_type=QuantType.QInt8,
+        extra_options=options,
+    )
+    graph, notes = load(path), []
+    execution = execution_of(pipeline.run(graph, notes=notes))
+    assert execution.share == 1 and not notes
+    for seed in range(3):
+        x = weights(*ROWS, seed=seed)
+        wanted, spread = runtime(path, x), np.abs(runtime(plain, x)).max()
+        got = nnefc.evaluate(graph, {"x": x}, execution="integer")["y"]
+        assert np.abs(got - wanted).max() <= 0.02 * spread
+        assert np.abs(nnefc.compile(graph)(x) - got).max() <= 0.02 * spread

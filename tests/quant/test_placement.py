@@ -69,7 +69,19 @@ CASES: dict[str, tuple[str, list[set[str]]]] = {
     "an input that is moved first": ("t = transpose(x, axes = [0, 1, 3, 2]);" + conv(1, "y", "t"), [{"x", "t"}]),
     "products of what is computed": (
         conv(1, "a", "x") + "t = transpose(a, axes = [0, 1, 3, 2]); y = matmul(a, t);",
+        [{"x"}, {"a", "t"}],
+    ),
+    "a product with what is constant": (
+        conv(1, "a", "x") + "c = constant(shape = [1, 4, 8, 8], value = [0.5]); y = matmul(c, a);",
         [{"x"}],
+    ),
+    "attention": (
+        conv(1, "q", "x")
+        + conv(2, "k", "x")
+        + conv(3, "v", "x")
+        + "a = matmul(q, k, transposeB = true); s = softmax(a, axes = [3]); b = matmul(s, v);"
+        + conv(4, "y", "b"),
+        [{"x"}, {"q"}, {"k"}, {"v"}, {"s"}, {"b"}],
     ),
     "nothing to gain": ("a = relu(x); y = softmax(a);", []),
 }
@@ -116,8 +128,23 @@ def test_reasons_for_what_stays_float() -> None:
     assert made.floats == {
         "a": "its operand 'x': why not",
         "s": "softmax has no integer form",
-        "c": "its weights are computed",
         "y": "kept float",
     }
     assert list(made.weights) == ["w2"]
-    assert [g.members for g in made.groups] == [("s",)]
+    assert [g.members for g in made.groups] == [("s",), ("b", "t")]
+
+
+def test_second_operands_are_symmetric() -> None:
+    body, _ = CASES["attention"]
+    groups = place(network(IMAGE + body)).groups
+    assert {g.members[0]: g.symmetric for g in groups} == {
+        **dict.fromkeys("xqsb", False),
+        **dict.fromkeys("kv", True),
+    }
+
+
+def test_products_stay_float_where_an_operand_does() -> None:
+    body, _ = CASES["attention"]
+    made = place(network(IMAGE + body), {"k": "kept float", "v": "kept float", "b": "kept float"})
+    assert made.floats["b"] == "kept float"
+    assert [g.members for g in made.groups] == [("x",), ("q",), ("k",), ("b",)]

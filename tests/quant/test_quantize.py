@@ -9,8 +9,10 @@ import pytest
 from networks import network, samples
 
 import nnefc
+from nnefc.codegen.execution import execution_of
 from nnefc.errors import InvalidModelError
 from nnefc.ops.evaluate import variable_values
+from nnefc.passes import pipeline
 from nnefc.quant import Calibration, RecipeError, calibrate, prepare, quantize, quantized, recipe_of, setting_of
 
 BODY = """x = external[1, 3, 9, 9];
@@ -177,3 +179,41 @@ def test_without_data_there_are_no_ranges() -> None:
     with pytest.raises(InvalidModelError, match="there is neither data nor a calibration"):
         quantize(NET)
     assert quantize(NET, scheme="fp16").tensors["w1"].bits == 16
+
+
+ATTENTION = """x = external[20, 24];
+wq = variable[24, 24]; wk = variable[24, 24]; wv = variable[24, 24]; wo = variable[24, 24];
+q = matmul(x, wq); k = matmul(x, wk); v = matmul(x, wv);
+qr = reshape(q, shape = [1, 20, 3, 8]); kr = reshape(k, shape = [1, 20, 3, 8]);
+vr = reshape(v, shape = [1, 20, 3, 8]);
+qt = transpose(qr, axes = [0, 2, 1, 3]); kt = transpose(kr, axes = [0, 2, 3, 1]);
+vt = transpose(vr, axes = [0, 2, 1, 3]);
+qs = mul(qt, 0.02); a = matmul(qs, kt); s = softmax(a, axes = [3]); b = matmul(s, vt);
+bt = transpose(b, axes = [0, 2, 1, 3]); br = reshape(bt, shape = [20, 24]); y = matmul(br, wo);
+"""
+
+
+def test_attention_runs_on_integers() -> None:
+    graph = network(ATTENTION)
+    data = samples(graph, 6)
+    made = quantize(graph, data)
+    notes: list[str] = []
+    execution = execution_of(pipeline.run(made, notes=notes))
+    assert execution.share == 1 and not notes
+    assert len(execution.islands) == 2, "the softmax, and what makes codes of it"
+    for name in ("k", "v"):
+        encoding = made.values[name].type.encoding
+        assert (encoding["zero_point"], encoding["signed"], encoding["symmetric"]) == (0, True, True)
+    assert made.values["s"].type.encoding["zero_point"] == 0
+    model = nnefc.compile(made, threads=1)
+    for sample in samples(graph, 3, seed=2):
+        wanted = nnefc.evaluate(graph, sample)["y"]
+        codes = nnefc.evaluate(made, sample, execution="integer")["y"]
+        assert snr(wanted, codes) > 20
+        # The softmax is computed by polynomials of our own: its codes may differ by one.
+        assert snr(codes, model(**sample)) > 45
+
+
+def snr(wanted: np.ndarray, got: np.ndarray) -> float:
+    """In dB."""
+    return float(10 * np.log10(np.square(wanted).sum() / max(np.square(wanted - got).sum(), 1e-30)))
