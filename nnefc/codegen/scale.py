@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from nnefc.codegen.pack import Panels
 from nnefc.ir.expr import arg, call, cast
-from nnefc.ir.program import SUM_TYPES, Call, Map, Program
+from nnefc.ir.program import Call, Map, Program
+from nnefc.ir.types import SUM_TYPES
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.passes.fuse import alignment
 from nnefc.passes.rewrite import Rewriting

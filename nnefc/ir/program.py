@@ -15,7 +15,7 @@ import numpy as np
 
 from nnefc.ir.expr import Expr
 from nnefc.ir.graph import Origin
-from nnefc.ir.types import DType
+from nnefc.ir.types import SUM_TYPES, DType
 from nnefc.ir.view import Buffer, View
 
 
@@ -117,16 +117,6 @@ class Row(Call):
 
     def writes(self) -> tuple[View, ...]:
         return (self.output,)
-
-
-SUM_TYPES = {
-    (DType.F32, DType.F32): DType.F32,
-    (DType.F64, DType.F64): DType.F64,
-    (DType.F32, DType.F16): DType.F32,
-    (DType.F32, DType.BF16): DType.F32,
-    (DType.U8, DType.I8): DType.I32,
-}
-"""What a contraction adds up in, by the element types of its operands."""
 
 
 @dataclass(frozen=True)

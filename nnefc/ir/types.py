@@ -80,6 +80,15 @@ def _bfloat16() -> np.dtype:
 
 SCALAR, INTEGER, LOGICAL = DType.F32, DType.I64, DType.BOOL
 
+SUM_TYPES = {
+    (DType.F32, DType.F32): DType.F32,
+    (DType.F64, DType.F64): DType.F64,
+    (DType.F32, DType.F16): DType.F32,
+    (DType.F32, DType.BF16): DType.F32,
+    (DType.U8, DType.I8): DType.I32,
+}
+"""What a contraction adds up in, by the element types of its operands."""
+
 
 @dataclass(frozen=True)
 class TensorType:

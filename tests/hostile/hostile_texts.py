@@ -204,7 +204,7 @@ GEOMETRY: dict[str, Hostile] = {
         0,
         "",
     ),
-    "conv with 3.6 * 10**9 taps": (flat(filters("[17,4,60001,60001]") + "y = conv(x, w, 0.0);"), UNSUPPORTED, MEMORY),
+    "conv with 3.6 * 10**9 taps": (flat(filters("[20,4,60001,60001]") + "y = conv(x, w, 0.0);"), UNSUPPORTED, MEMORY),
     "groups of 2**63 - 1": (flat(filters("[4,1,3,3]") + f"y = conv(x, w, 0.0, groups = {2**63 - 1});"), INVALID, ""),
     "64 dimensions": (flat("y = relu(x);", many([1] * 64)), INVALID, "at most 32"),
     "1004 dimensions": (flat(f"y = unsqueeze(x, axes = {many(range(1000))});"), INVALID, "at most 32"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from nnefc.codegen.spec import Operand
-from nnefc.ir.program import SUM_TYPES
+from nnefc.ir.types import SUM_TYPES
 
 
 class Columns(Protocol):
