@@ -24,6 +24,8 @@ OPTIMIZE = ("speed", "size")
 """What a network can be compiled for."""
 WEIGHTS = ("stored", "f32", "f16", "bf16")
 """The types in which weights can be kept; ``stored`` is f16 for those that the network stores so, else f32."""
+PRECISION = ("f32", "bf16")
+"""The types in which products by constant weights can be taken; sums are in f32 always."""
 EXECUTION = "integer"
 """How quantized networks are computed where nothing else is said."""
 Path = str | os.PathLike[str]
@@ -172,6 +174,7 @@ def compile(
     tune: bool = False,
     optimize: str = "speed",
     weights: str = WEIGHTS[0],
+    precision: str = PRECISION[0],
     execution: str = EXECUTION,
     notes: list[str] | None = None,
 ) -> Model:
@@ -185,7 +188,10 @@ def compile(
     the type in which constant weights of convolutions and matrix products are kept, ``"f32"``, ``"f16"`` or ``"bf16"``,
     each rounded once and computed with in f32, or ``"stored"``: f16 for those that f16 holds exactly in a network that
     stores any so, f32 for all others. A line about each tensor that the type cannot hold, and
-    that so stays as it is, is added to ``notes``. With
+    that so stays as it is, is added to ``notes``. With ``precision="bf16"`` convolutions and matrix products by constant
+    weights multiply numbers rounded to bf16 and add up in f32, and what they read is kept so between kernels; ``notes``
+    gets a line about each that stays in f32, as image tiles are faster or its neighbours make no pairs, and one where
+    the CPU has no such products: the results are as good there, but not sooner. With
     ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp. With ``tune``
     several ways to do convolutions and matrix products are timed on this machine, with ``threads`` threads, and what
     was found is kept for the next time: without it the result depends on the model and the target alone.
@@ -200,8 +206,8 @@ def compile(
 
     Raises InvalidModelError for a faulty model, UnsupportedError for an operation or a target that cannot be compiled
     and for entries that differ in more than shapes, and ValueError for a tap that does not exist, for an input of a
-    Graph that does not, for two sets of the same shapes, for constants with a Graph, and for another ``optimize`` or
-    ``weights`` or ``execution``.
+    Graph that does not, for two sets of the same shapes, for constants with a Graph, and for another ``optimize``,
+    ``weights``, ``precision`` or ``execution``.
     """
     from nnefc.codegen.artefact import load_artefact
 
@@ -214,6 +220,7 @@ def compile(
         tune=tune,
         optimize=optimize,
         weights=weights,
+        precision=precision,
         execution=execution,
         notes=notes,
     )
@@ -237,12 +244,14 @@ def build(
     tune: bool = False,
     optimize: str = "speed",
     weights: str = WEIGHTS[0],
+    precision: str = PRECISION[0],
     execution: str = EXECUTION,
     notes: list[str] | None = None,
 ) -> Artefact:
     """What :func:`compile` makes of one network's Graphs, before it is loaded: enough to write a package, with weights
     that go straight to their file. Raises what :func:`compile` raises of a Graph."""
     from nnefc.codegen.artefact import assemble
+    from nnefc.codegen.bfloat import multiply_bf16
     from nnefc.codegen.execution import execution_of
     from nnefc.codegen.schedule import plan_entries
     from nnefc.codegen.target import Target
@@ -258,15 +267,19 @@ def build(
     cpu = replace(Target.parse(target), fast_math=fast_math)
     if weights not in WEIGHTS:
         raise ValueError(f"weights is {weights!r}; it may be {' or '.join(WEIGHTS)}")
+    if precision not in PRECISION:
+        raise ValueError(f"precision is {precision!r}; it may be {' or '.join(PRECISION)}")
+    small = optimize == "size"
     said: list[str] = []
     programs = [pipeline.run(graph, taps, execution=execution, notes=said) for graph in graphs]
+    if precision == "bf16":
+        programs = [multiply_bf16(program, cpu, said, small=small) for program in programs]
     programs = [keep_weights(p, graph, weights, said) for p, graph in zip(programs, graphs, strict=True)]
     if notes is not None:
         notes += dict.fromkeys(said)
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
     name = programs[0].name
     executed = execution_of(programs[0]).record(execution) if any(map(is_quantized, graphs)) else None
-    small = optimize == "size"
     ways = _tuned(programs, cpu, small, threads) if tune else RULES
     plans = plan_entries(programs, cpu, small=small, ways=ways)
     with bar("compiling kernels") as report:

@@ -76,7 +76,7 @@ def _inputs_of_folder(args: argparse.Namespace) -> dict[str, Any]:
     from nnefc.api import load_compiled
 
     if args.constants or options_of(args):
-        options = "--const, --optimize, --weights, --execution, --fast-math and --tune"
+        options = "--const, --optimize, --weights, --precision, --execution, --fast-math and --tune"
         raise UsageError(f"{options} need the model, not a compiled folder")
     types = chosen_entry(args, load_compiled(args.model))[1]
     return complete(given_inputs(args, types), types, 0)

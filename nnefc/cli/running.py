@@ -110,7 +110,7 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
 
     if is_compiled(args.model):
         if args.reference or args.constants or options_of(args):
-            options = "--reference, --const, --optimize, --weights, --execution, --fast-math and --tune"
+            options = "--reference, --const, --optimize, --weights, --precision, --execution, --fast-math and --tune"
             raise UsageError(f"{options} need the model itself, no folder")
         model = api.load_compiled(args.model, threads=args.threads)
         entry, taken = chosen_entry(args, model)

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if args.after not in (None, *names):
         raise UsageError(f"no pass {args.after!r}; the passes are, in order: {', '.join(names)}")
     if args.after != SELECT and (args.target != "host" or args.cpu or options_of(args).keys() - {"execution"}):
-        options = "--target, --cpu, --optimize, --weights, --fast-math and --tune"
+        options = "--target, --cpu, --optimize, --weights, --precision, --fast-math and --tune"
         raise UsageError(f"{options} are for --after select: no other pass depends on them")
     graph, _ = read_model(args)
     text = _selected(graph, args) if args.after == SELECT else text_after(graph, args.after, execution=args.execution)
@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _selected(graph: Graph, args: argparse.Namespace) -> str:
     """The launches for a target."""
+    from nnefc.codegen.bfloat import multiply_bf16
     from nnefc.codegen.plan_text import format_plan
     from nnefc.codegen.schedule import plan
     from nnefc.codegen.target import Target
@@ -54,7 +55,9 @@ def _selected(graph: Graph, args: argparse.Namespace) -> str:
     from nnefc.passes.narrow import keep_weights
 
     target = replace(Target.parse(target_of(args)), fast_math=args.fast_math)
-    program = keep_weights(pipeline.run(graph, execution=args.execution), graph, args.weights)
-    small = args.optimize == "size"
+    program, small = pipeline.run(graph, execution=args.execution), args.optimize == "size"
+    if args.precision == "bf16":
+        program = multiply_bf16(program, target, small=small)
+    program = keep_weights(program, graph, args.weights)
     ways = tune([program], target, small=small) if args.tune else RULES
     return format_plan(program.name, plan(program, target, small=small, ways=ways), target)

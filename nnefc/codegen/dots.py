@@ -1,4 +1,4 @@
-"""The instruction that sums products of 8-bit codes in groups of four, by what each target has for it.
+"""The instruction that sums products of 8-bit codes in groups of four, or of BF16 in pairs, by what each target has.
 
 See ``instructions`` for what an instruction is and for the names of operands.
 """
@@ -16,11 +16,13 @@ from numba.core import types
 from nnefc.codegen.device import Instruction
 from nnefc.codegen.instructions import operation
 from nnefc.codegen.target import Target
-from nnefc.codegen.tile import I32, Lattice, Offsets, Tile, Vectors, index
+from nnefc.codegen.tile import I32, Lattice, Offsets, Tile, Vectors, fma, index
 from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
 
 GROUP = 4
 """Bytes that make one 32-bit element of a register."""
+PAIR = 2
+"""Numbers of BF16 that do."""
 
 Part = tuple[ir.Value, ...]
 """Four codes of each lane, prepared for a way of summing their products."""
@@ -33,32 +35,39 @@ def dot(tiles: tuple[Tile, ...], target: Target, group: int = GROUP) -> Instruct
 
     With a ``group`` of eight each byte of w holds two weights v of 4 bits, for j in its lower half and for j + 4 in its
     upper one, and acc[r, c, l] += sum over j < 8 of x[xo + r * rs + j] * 16 * v[j].
+
+    With a group of PAIR, accumulators are F32, and x and w BF16: to acc[r, c, l] the second products
+    x[xo + r * rs + 1] * w[wo + 2 * o + 1] are added, then the first. Instructions of a CPU may round once for both, and
+    take subnormal numbers for 0.
     """
-    rows, parts = tiles[0].rows, group // GROUP
+    rows, each = tiles[0].rows, min(group, GROUP)
+    parts = group // each
     starts = [sum(t.cols * t.lanes for t in tiles[:k]) for k in range(len(tiles))]
     columns = [(k, c, starts[k] + c * t.lanes) for k, t in enumerate(tiles) for c in range(t.cols)]
 
     def meaning(
         accs: tuple[np.ndarray, ...], x: np.ndarray, xo: int, rs: int, w: np.ndarray, wo: int
     ) -> tuple[np.ndarray, ...]:
-        left = x[xo + np.arange(rows)[:, None] * rs + np.arange(group)].astype(np.int32)
+        left = x[xo + np.arange(rows)[:, None] * rs + np.arange(group)].astype(tiles[0].dtype.numpy)
         found = []
         for acc, t, start in zip(accs, tiles, starts, strict=True):
-            first = wo + GROUP * start
-            codes = w[first : first + GROUP * t.cols * t.lanes].reshape(t.cols, t.lanes, GROUP)
+            first = wo + each * start
+            codes = w[first : first + each * t.cols * t.lanes].reshape(t.cols, t.lanes, each)
             halves = [codes] if parts == 1 else [codes << 4, codes & -16]
-            right = np.concatenate(halves, -1).astype(np.int32)
-            found.append(acc + np.einsum("rj,clj->rcl", left, right))
+            right = np.concatenate(halves, -1).astype(t.dtype.numpy)
+            for j in reversed(range(group)):
+                acc = acc + left[:, j, None, None] * right[..., j]
+            found.append(acc)
         return tuple(found)
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
         accs, x, xo, rs, w, wo = args
         x, w = b.gep(x, [xo], inbounds=True), b.gep(w, [wo], inbounds=True)
         held = [b.extract_value(accs, k) for k in range(len(tiles))]
-        ways = [way(target, t.lanes) for t in tiles]
+        ways = [(pair_way if group == PAIR else way)(target, t.lanes) for t in tiles]
         right = []
         for k, _, at in columns:
-            address = b.gep(w, [index(GROUP * at)], inbounds=True)
+            address = b.gep(w, [index(each * at)], inbounds=True)
             codes = b.load(b.bitcast(address, ir.VectorType(I32, tiles[k].lanes).as_pointer()), align=1)
             right.append(codes)
         prepared = [
@@ -66,7 +75,7 @@ def dot(tiles: tuple[Tile, ...], target: Target, group: int = GROUP) -> Instruct
             for (k, _, _), codes in zip(columns, right, strict=True)
         ]
         for r, part in itertools.product(range(rows), range(parts)):
-            address = b.gep(x, [b.add(b.mul(rs, index(r)), index(GROUP * part))], inbounds=True)
+            address = b.gep(x, [b.add(b.mul(rs, index(r)), index(each * part))], inbounds=True)
             four = b.load(b.bitcast(address, I32.as_pointer()), align=1)
             left = [w.codes(b, Vectors(b, target, t.lanes).splat(four)) for w, t in zip(ways, tiles, strict=True)]
             for (k, c, _), weights in zip(columns, prepared, strict=True):
@@ -219,3 +228,51 @@ def way(target: Target, lanes: int) -> Way:
     elif target.dotprod:
         whole = _Sdot
     return (whole if 16 <= 4 * lanes <= target.vector_bytes else _Wide)(lanes)
+
+
+# ---- pairs of BF16
+
+
+class _Bfdot(Way):
+    """x86's vdpbf16ps and AArch64's bfdot."""
+
+    def __init__(self, lanes: int, target: Target):
+        super().__init__(lanes)
+        self.target = target
+
+    def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
+        if self.target.arch == "x86_64":
+            name = f"llvm.x86.avx512bf16.dpbf16ps.{32 * self.lanes}"
+            return intrinsic(b, name, acc.type, [acc, x[0], w[0]])
+        name = "llvm.aarch64.neon.bfdot.v4f32.v16i8"
+        return intrinsic(b, name, acc.type, [acc, as_bits(b, x[0], 8), as_bits(b, w[0], 8)])
+
+
+class _WidePairs(Way):
+    """Any target's multiply-adds of F32: the second of each pair, then the first."""
+
+    bits = (32, 32)
+
+    def __init__(self, lanes: int, target: Target):
+        super().__init__(lanes)
+        self.target = target
+
+    def codes(self, b: ir.IRBuilder, x: ir.Value) -> Part:
+        return self.weights(b, x)
+
+    def weights(self, b: ir.IRBuilder, w: ir.Value) -> Part:
+        second = b.and_(w, int_splat(32, self.lanes, 0xFFFF0000))
+        first = b.shl(w, int_splat(32, self.lanes, 16))
+        floats = ir.VectorType(ir.FloatType(), self.lanes)
+        return b.bitcast(second, floats), b.bitcast(first, floats)
+
+    def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
+        for u, v in zip(x, w, strict=True):
+            acc = fma(b, self.target, u, v, acc)
+        return acc
+
+
+def pair_way(target: Target, lanes: int) -> Way:
+    """The fastest that the target has for vectors of so many lanes of pairs."""
+    whole = target.bfdot and 16 <= 4 * lanes <= target.vector_bytes
+    return _Bfdot(lanes, target) if whole else _WidePairs(lanes, target)

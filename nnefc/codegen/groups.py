@@ -27,10 +27,13 @@ MOST_PRODUCTS = (2**31 - 1) // (255 * 8 * NIBBLE_SCALE)
 def group_of(call: Contract, constants: Mapping[str, np.ndarray]) -> int:
     """How many neighbouring elements of ``x`` a step of a contraction multiplies and adds up.
 
-    1 for floats; 4 for codes; NIBBLES where all weights are constants of -8 .. 7, and runs are not lengthened by it."""
-    if call.x.dtype is not DType.U8:
+    4 for codes; NIBBLES where all weights are constants of -8 .. 7, and runs are not lengthened by it; 2 for BF16 where
+    runs are even, since what lies beyond one may be no number, of which no weight makes 0; 1 for other floats."""
+    if call.x.dtype not in (DType.U8, DType.BF16):
         return 1
     run, _ = run_of(ordered_x(call), call.reduced)
+    if call.x.dtype is DType.BF16:
+        return 1 if run % 2 else 2
     products = math.prod(call.x.shape[call.x.rank - call.reduced :])
     values = constants.get(call.w.buffer.name)
     if values is None or products > MOST_PRODUCTS or not 4 <= (run - 1) % NIBBLES:

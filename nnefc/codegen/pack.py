@@ -252,7 +252,7 @@ def _pack_weights(
     tail: tuple[int, ...] = ()
     if group > 1:
         w, calls = grouped(w, dims, group, names)
-        tail = (4,)
+        tail = (min(group, 4),)
     axis, lane = call.groups, w.rank - 1 - len(tail)
     whole, rest = divmod(w.shape[lane], width)
     shape = (*w.shape[:axis], whole + (rest > 0), *w.shape[axis:lane], width, *tail)

@@ -197,6 +197,12 @@ class Target:
         return "avx512vbmi" in self.isa
 
     @property
+    def bfdot(self) -> bool:
+        """Whether sums of two bf16 products are one instruction: x86's ``vdpbf16ps`` or AArch64's ``bfdot``."""
+        isa = self.isa
+        return {"avx512bf16", "avx512vl"} <= isa if self.arch == "x86_64" else "bf16" in isa
+
+    @property
     def dotprod(self) -> bool:
         """Whether AArch64's ``sdot`` and ``udot`` (sums of four 8-bit products) exist."""
         return "dotprod" in self.isa

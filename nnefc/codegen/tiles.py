@@ -46,6 +46,8 @@ def step_of(group: int, target: Target) -> Step:
     if group > 4:
         s = step_of(4, target)
         return Step(2 * s.products, 2 * s.column_work + 1.5, 2 * s.row_work, s.column + 1, s.row, s.beside + 1)
+    if group == 2:
+        return MULTIPLY_ADD if target.bfdot else Step(2.0, 2.0, 2.0, 2, 2)
     if group == 1 or target.vnni or target.i8mm:
         return MULTIPLY_ADD
     if target.madd:

@@ -311,6 +311,20 @@ def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, in
     return program.replace(calls=tuple(calls), constants=constants) if transformed else program
 
 
+def faster_by_image_tiles(program: Program, target: Target, part: float) -> set[int]:
+    """The calls, by position, that image tiles are expected to do in less than a ``part`` of the direct time."""
+    sizes = common_sizes([program], target)
+    lanes = target.lanes(DType.F32)
+    found: set[int] = set()
+    for n, call in enumerate(program.calls):
+        eligible = _eligible(call, program)
+        if eligible is not None and eligible[2] in sizes:
+            c = Convolution.of(eligible[0], eligible[1])
+            if estimated_cycles(c, sizes[eligible[2]], lanes) < part * estimated_cycles(c, None, lanes):
+                found.add(n)
+    return found
+
+
 def _dense(kind: str, shape: tuple[int, ...], role: Role, taken: set[str], dtype: DType = DType.F32) -> View:
     """All of a new buffer, named after its ``kind`` as none of those ``taken``."""
     name = next(name for k in itertools.count(1) if (name := f"{kind}.{k}") not in taken)

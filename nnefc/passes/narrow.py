@@ -36,7 +36,7 @@ def narrow_weights(program: Program, dtype: DType, notes: list[str] | None = Non
     if dtype is DType.F32:
         return program
     narrowed: dict[str, np.ndarray] = {}
-    for constant, origin in _weights(program).items():
+    for constant, origin in constant_weights(program).items():
         try:
             values = rounded(program.constants[constant], dtype, exact=exact)
         except TypeError as error:
@@ -66,7 +66,7 @@ def rounded(values: np.ndarray, dtype: DType, *, exact: bool = False) -> np.ndar
     return narrow if change <= (0.0 if exact else ERROR[dtype]) * np.linalg.norm(wide.reshape(-1)) else None
 
 
-def _weights(program: Program) -> dict[str, str]:
+def constant_weights(program: Program) -> dict[str, str]:
     """The constants that nothing reads but F32 contractions as their weights, and whose they are."""
     found: dict[str, str] = {}
     refused: set[str] = set()

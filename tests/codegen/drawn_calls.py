@@ -11,7 +11,7 @@ from nnefc.ir.expr import Expr, arg, call, cast, const, select
 from nnefc.ir.precision import rounded_product, wide_row, wide_sum
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress, accumulated, combination, neutral, overlaps
-from nnefc.ir.types import DType
+from nnefc.ir.types import SUM_TYPES, DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.ir.window import Slide, Window
 
@@ -191,6 +191,19 @@ class Drawer:
         made = self.few if self.rng.random() < 0.4 else self.contract
         return made(DType.F32, self.pick(DType.F16, DType.BF16))
 
+    def pairs(self) -> Call:
+        """Contractions of BF16, most of them over an even number of neighbours."""
+        if self.rng.random() < 0.3:
+            return (self.few if self.rng.random() < 0.3 else self.contract)(DType.BF16, DType.BF16)
+        p, outputs = self.shape(int(self.rng.integers(0, 3)), 300), int(self.rng.choice((1, 3, 8, 17, 31, 48, 65, 100)))
+        r = (*self.shape(int(self.rng.integers(0, 2))), int(self.pick(2, 6, 16, 30)))
+        x = self.view(p + r, DType.BF16, dense=True)
+        x = replace(x, offset=0, strides=dense_strides(x.shape))
+        w, out = self.view((*r, outputs), DType.BF16), self.view((*p, outputs), self.pick(DType.F32, DType.BF16))
+        post = call("add", arg(0, DType.F32), cast(arg(1, DType.BF16), DType.F32))
+        extras = (self.view((*p, outputs), DType.BF16, repeat=True),)
+        return Contract(x, w, cast(post, out.dtype), extras, out, 0, len(r))
+
     def contract(self, x_type: DType | None = None, w_type: DType | None = None) -> Call:
         f = x_type or self.pick(DType.F32, DType.F32, DType.F64)
         g = tuple(int(n) for n in self.rng.choice((1, 2, 3), int(self.rng.integers(0, 3))))
@@ -198,6 +211,7 @@ class Drawer:
         r = self.shape(int(self.rng.integers(1, 4)), 60)
         outputs = int(self.rng.choice((1, 3, 8, 16, 17, 31, 48, 65, 100)))
         x, w = self.view(g + p + r, f, repeat=True), self.view((*g, *r, outputs), w_type or f, repeat=True)
+        f = SUM_TYPES[x.dtype, w.dtype]
         post, extras = None, ()
         if self.rng.random() < 0.5:
             post = call("max", call("add", arg(0, f), arg(1, f)), const(0, f))
@@ -229,6 +243,7 @@ class Drawer:
         windows = (plane, line, 1)
         x = View(x.buffer, 2, (rows, pixels, channels, high, wide), (line, 1, *windows))
         w = self.view((channels, high, wide, outputs), w_type or f)
+        f = SUM_TYPES[x.dtype, w.dtype]
         post, extras = None, ()
         if self.rng.random() < 0.7:
             post = call("max", call("add", arg(0, f), arg(1, f)), const(0, f))
@@ -360,6 +375,7 @@ FAMILIES = (
         "few",
         "long",
         "narrow",
+        "pairs",
         "half",
         "gather",
         "pick_rows",

@@ -2,7 +2,7 @@
 
 The weights are packed in panels of the tile's outputs: (groups, panel, reduced..., cols * lanes + last). Codes of 8
 bits are summed in groups of four neighbours, or of eight by weights of 4 bits: (groups, panel, steps...,
-cols * lanes + last, 4), see ``codegen.groups``.
+cols * lanes + last, 4), and numbers of BF16 in pairs; see ``codegen.groups``.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ def _product(spec: ContractKernel, target: Target) -> Any:
     """The sums of a tile: those of the whole columns and, if there is one, those of the last."""
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
-    from nnefc.codegen.dots import GROUP, dot
+    from nnefc.codegen.dots import dot
 
     x_type, w_type = (o.dtype for o in spec.operands[:2])
-    group, per_output = spec.group, 1 if spec.group == 1 else GROUP
+    group, per_output = spec.group, min(spec.group, 4)
     tiles, width = columns.tiles(spec), (spec.cols * spec.lanes + spec.last) * per_output
     outer = i.outer(tiles, target, x_type, w_type) if group == 1 else dot(tiles, target, group)
     start, fetch, geometry = _start(spec, target), i.prefetch, i.geometry
