@@ -188,13 +188,15 @@ def compile(
     the type in which constant weights of convolutions and matrix products are kept, ``"f32"``, ``"f16"`` or ``"bf16"``,
     each rounded once and computed with in f32, or ``"stored"``: f16 for those that f16 holds exactly in a network that
     stores any so, f32 for all others. A line about each tensor that the type cannot hold, and
-    that so stays as it is, is added to ``notes``. With ``precision="bf16"`` convolutions and matrix products by constant
-    weights multiply numbers rounded to bf16 and add up in f32, and what they read is kept so between kernels; ``notes``
-    gets a line about each that stays in f32, as image tiles are faster or its neighbours make no pairs, and one where
-    the CPU has no such products: the results are as good there, but not sooner. With
-    ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits instead of 2 ulp. With ``tune``
-    several ways to do convolutions and matrix products are timed on this machine, with ``threads`` threads, and what
-    was found is kept for the next time: without it the result depends on the model and the target alone.
+    that so stays as it is, is added to ``notes``.
+
+    With ``precision="bf16"`` convolutions and matrix products by constant weights multiply numbers rounded to bf16 and
+    add up in f32, and what they read is kept so between kernels; ``notes`` gets a line about each that stays in f32, as
+    image tiles are faster or its neighbours make no pairs, and one where the CPU has no such products: results are as
+    exact there, but no sooner. With ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits
+    instead of 2 ulp. With ``tune`` several ways to do convolutions and matrix products are timed on this machine, with
+    ``threads`` threads, and what was found is kept for the next time: without it the result depends on the model and
+    the target alone.
 
     ``execution`` says how a quantized network is computed: ``"integer"`` on codes of 8 bits wherever kernels can,
     ``"float"`` with every encoded tensor pseudo-quantized, which is what NNEF means by encodings, and ``"ignore"`` as

@@ -21,9 +21,7 @@ from nnefc.passes.narrow import constant_weights, rounded
 F32, BF16 = DType.F32, DType.BF16
 
 
-def multiply_bf16(
-    program: Program, target: Target, notes: list[str] | None = None, *, small: bool = False
-) -> Program:
+def multiply_bf16(program: Program, target: Target, notes: list[str] | None = None, *, small: bool = False) -> Program:
     """The program whose F32 contractions by constant weights multiply numbers of BF16, and add up in F32.
 
     Weights are rounded, and so is what they multiply: a scratch tensor lies in memory as BF16 if all calls that write
@@ -36,7 +34,7 @@ def multiply_bf16(
     if not chosen:
         return program
     if notes is not None and not target.bfdot:
-        notes.append(f"{target.cpu} has no products of bf16: they are computed in f32, which takes no less time than f32")
+        notes.append(f"{target.cpu} has no products of bf16: they are computed in f32, which saves no time")
     stored = _stored(program, chosen)
     names = program.fresh_names("bf16")
     copies: dict[View, View] = {}
@@ -71,7 +69,7 @@ def _chosen(
         if call.x.buffer.role is Role.CONST:
             reasons[call.w.buffer.name] = "it has constant operands"
         elif run_of(ordered_x(call), call.reduced)[0] % 2:
-            reasons[call.w.buffer.name] = "it adds up odd numbers of neighbours"
+            reasons[call.w.buffer.name] = "its neighbours in memory make no pairs"
         elif n in tiled:
             reasons[call.w.buffer.name] = "image tiles are faster"
     for name in users.keys() - reasons.keys():
@@ -116,9 +114,7 @@ def _readable(call: Call) -> tuple[View, ...]:
     return (call.x, *call.extras) if isinstance(call, Window) else ()
 
 
-def _copied(
-    x: View, copies: dict[View, View], name: Callable[[], str], reader: Call
-) -> tuple[View, list[Call]]:
+def _copied(x: View, copies: dict[View, View], name: Callable[[], str], reader: Call) -> tuple[View, list[Call]]:
     """``x`` in a rounded copy of what it reaches, and the call that makes that, unless there is one already."""
     low, high = x.span
     source = View(x.buffer, low, (high - low,), (1,))

@@ -113,7 +113,7 @@ def test_what_is_stored_as_bf16(network: Path, x: np.ndarray) -> None:
     assert [c.x.dtype for c in contracts] == [DType.F32, DType.BF16, DType.BF16, DType.F32]
     assert [c.output.dtype for c in contracts][:2] == [DType.BF16, DType.F32]
     assert contracts[1].extras[0].dtype is DType.BF16
-    assert sum("odd numbers" in note for note in notes) == 2
+    assert sum("no pairs" in note for note in notes) == 2
     (wanted,) = nnefc.evaluate(graph, {"x": x}).values()
     error = np.linalg.norm(interpret(program, {"x": x})["y"] - wanted) / np.linalg.norm(wanted)
     assert 1e-4 < error < 1.5e-2
