@@ -137,7 +137,7 @@ def _converted(call: Call, stored: set[str]) -> Call:
     if isinstance(changed, Map):
         args = _arguments(changed.inputs, call.reads())
         pairs = zip(changed.exprs, changed.outputs, strict=True)
-        return replace(changed, exprs=tuple(cast(e.substitute(args), v.dtype) for e, v in pairs))
+        return replace(changed, exprs=tuple(_cast(e.substitute(args), v.dtype) for e, v in pairs))
     if isinstance(changed, Row):
         return replace(changed, expr=cast(changed.expr, changed.output.dtype))
     assert isinstance(changed, (Contract, Reduce, Window)) and isinstance(call, type(changed))
@@ -152,6 +152,11 @@ def _converted(call: Call, stored: set[str]) -> Call:
     args = [total, *_arguments(changed.extras, call.extras, 1)]
     post = cast(post.substitute(args), changed.output.dtype)
     return replace(changed, post=None if post == total else post)
+
+
+def _cast(x: Expr, dtype: DType) -> Expr:
+    """``x`` converted; what was just widened is as it was."""
+    return x.args[0] if x.op == "cast" and x.args[0].dtype is dtype is BF16 else cast(x, dtype)
 
 
 def _arguments(views: tuple[View, ...], before: tuple[View, ...], first: int = 0) -> list[Expr]:
