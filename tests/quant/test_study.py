@@ -118,15 +118,15 @@ def test_no_network_beats_one_on_the_front(result: Study) -> None:
 
 def test_the_chosen_graph_is_what_was_measured(result: Study) -> None:
     made = encodings(result.graph)
-    choice = next(dict(c.choice) for c in (*result.candidates, *result.extra) if c.name == result.chosen)
+    pick = next(c for c in (result.real, *result.candidates, *result.extra) if c.name == result.chosen)
+    real = pick.name == result.real.name
     for name, weights in (("c1", "w1"), ("l2", "w2"), ("y", "w3")):
-        assert (weights in made) is (name not in choice)
+        assert (weights in made) is (not real and name not in dict(pick.choice))
     graph = network(SMALL)
     samples = drawn(graph, 24)
-    model, real = nnefc.compile(result.graph, execution="integer"), nnefc.compile(graph)
-    got = snr(*(np.stack([m(**s) for s in samples]) for m in (real, model)))
-    pick = next(c for c in (*result.candidates, *result.extra) if c.name == result.chosen)
-    assert got == pytest.approx(pick.snr, abs=1e-6)
+    model, plainly = nnefc.compile(result.graph, execution="integer"), nnefc.compile(graph)
+    got = snr(*(np.stack([m(**s) for s in samples]) for m in (plainly, model)))
+    assert got > 100 if real else got == pytest.approx(pick.snr, abs=1e-6)
 
 
 def test_another_engine_is_judged_beside_the_same_data(result: Study) -> None:
