@@ -6,6 +6,7 @@ See ``instructions`` for what an instruction is and for the names of operands.
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from numba.core import types
 from nnefc.codegen.device import Instruction
 from nnefc.codegen.instructions import operation
 from nnefc.codegen.target import Target
-from nnefc.codegen.tile import I32, Lattice, Offsets, Tile, Vectors, fma, index
+from nnefc.codegen.tile import I32, Tile, Vectors, fma, index
 from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
 
 GROUP = 4
@@ -89,23 +90,6 @@ def dot(tiles: tuple[Tile, ...], target: Target, group: int = GROUP) -> Instruct
     return operation("dot", meaning, lambda accs, x, xo, rs, w, wo: types.Tuple(tiles), emit)
 
 
-def load_tile(lattice: Lattice, k: int) -> Instruction:
-    """load_tile(p, offsets, g, count): the elements of operand ``k`` as a tile."""
-    tile = Tile(lattice.operands[k].dtype, lattice.rows, lattice.cols, lattice.lanes)
-
-    def meaning(p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int) -> np.ndarray:
-        return lattice.get(k, p, offsets, g, count)
-
-    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
-        access = lattice.emitter(b, *args)
-        found = ir.Constant(tile.llvm, ir.Undefined)
-        for n, r, c in access.each():
-            found = b.insert_value(found, access.load(k, r, c), n)
-        return found
-
-    return operation("load_tile", meaning, lambda p, offsets, g, count: tile, emit)
-
-
 def _half(b: ir.IRBuilder, codes: ir.Value, part: int) -> ir.Value:
     """16 times the weights in the lower (0) or upper halves of bytes."""
     lanes = codes.type.count
@@ -113,7 +97,7 @@ def _half(b: ir.IRBuilder, codes: ir.Value, part: int) -> ir.Value:
     return b.and_(codes, int_splat(32, lanes, 0xF0F0F0F0))
 
 
-class Way:
+class Way(ABC):
     """How vectors of ``lanes`` groups are multiplied: what is made of codes and of weights, and what adds them up."""
 
     bits: tuple[int, ...] = (32,)
@@ -130,9 +114,9 @@ class Way:
         """Of signed weights, as i32 lanes."""
         return (w,)
 
+    @abstractmethod
     def add(self, b: ir.IRBuilder, acc: ir.Value, x: Part, w: Part) -> ir.Value:
         """``acc`` and the sums of products."""
-        raise NotImplementedError
 
 
 def as_bits(b: ir.IRBuilder, v: ir.Value, bits: int) -> ir.Value:

@@ -22,7 +22,7 @@ from nnefc.codegen.spec import Access
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64
 from nnefc.codegen.vecmath.llvm_vec import intrinsic
-from nnefc.ir.expr import Expr, arg, cast
+from nnefc.ir.expr import Expr
 from nnefc.ir.types import DType
 
 
@@ -234,6 +234,25 @@ def map_results(lattice: Lattice, expr: Expr, inputs: int, stages: int) -> Instr
     return operation("map_results", meaning, lambda results, p, offsets, g, count: types.void, emit)
 
 
+def load_tile(lattice: Lattice, k: int) -> Instruction:
+    """load_tile(p, offsets, g, count): the elements of operand ``k`` as a tile.
+
+    Lanes from ``count`` on are 0 and touch no memory."""
+    tile = Tile(lattice.operands[k].dtype, lattice.rows, lattice.cols, lattice.lanes)
+
+    def meaning(p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int) -> np.ndarray:
+        return lattice.get(k, p, offsets, g, count)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        access = lattice.emitter(b, *args)
+        value = ir.Constant(tile.llvm, ir.Undefined)
+        for n, r, c in access.each():
+            value = b.insert_value(value, access.load(k, r, c), n)
+        return value
+
+    return operation("load_tile", meaning, lambda p, offsets, g, count: tile, emit)
+
+
 # ---- contractions
 
 
@@ -320,92 +339,3 @@ def _emit_prefetch(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.V
 
 prefetch = operation("prefetch", _prefetch, lambda q, offset: types.void, _emit_prefetch)
 """prefetch(q, offset): ask for the cache line of an element, which need not be in the buffer, in the second level."""
-
-
-# ---- indices
-
-
-def splat_integer(dtype: DType, lanes: int, target: Target) -> Instruction:
-    """splat_integer(i): a tile of one vector whose elements are ``i`` converted to ``dtype``."""
-    tile = Tile(dtype, 1, 1, lanes)
-    convert = cast(arg(0, DType.I64), dtype)
-
-    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
-        vector = emit_expr(b, convert, [Vectors(b, target, lanes).splat(args[0])], lanes, target)
-        return b.insert_value(ir.Constant(tile.llvm, ir.Undefined), vector, 0)
-
-    return operation("splat_integer", lambda i: tile.full(i), lambda i: tile, emit)
-
-
-def checked_index(check: bool) -> Instruction:
-    """checked_index(i, n, flag): ``i`` clamped to 0 .. n-1; if ``check``, an ``i`` outside also sets the error flag."""
-
-    def meaning(i: int, n: int, flag: np.ndarray) -> int:
-        if check and not 0 <= i < n:
-            flag[0] = INDEX_ERROR
-        return min(max(i, 0), n - 1)
-
-    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
-        i, n, flag = args
-        if check:
-            with b.if_then(b.icmp_unsigned(">=", i, n), likely=False):
-                b.store(ir.Constant(ir.IntType(32), INDEX_ERROR), flag, align=4)
-        zero, last = index(0), b.sub(n, index(1))
-        i = b.select(b.icmp_signed("<", i, zero), zero, i)
-        return b.select(b.icmp_signed(">", i, last), last, i)
-
-    return operation("checked_index", meaning, lambda i, n, flag: INT, emit)
-
-
-INDEX_ERROR = 1
-"""The error code of an index outside its range."""
-
-
-def load_index() -> Instruction:
-    """load_index(q, offset): an I64 element as an integer."""
-    return operation(
-        "load_index",
-        lambda q, offset: int(q[offset]),
-        lambda q, offset: INT,
-        lambda b, result, kinds, args: b.load(b.gep(args[0], [args[1]], inbounds=True), align=8),
-    )
-
-
-def gather_tile(lattice: Lattice, check: bool) -> Instruction:
-    """gather_tile(p, offsets, g, count, n, stride): operands are index, x, out, flag; per lane, out = x[clamped index *
-    stride], the index I64; if ``check``, an index outside 0 .. n-1 sets the error flag."""
-    operands = lattice.operands
-
-    def meaning(p: Any, offsets: Offsets, g: np.ndarray, count: int, n: int, stride: int) -> None:
-        places, valid = lattice.places(1, offsets, g, count)
-        numbers = lattice.get(0, p, offsets, g, count)
-        if check and ((numbers < 0) | (numbers >= n))[valid].any():
-            p[3][0] = INDEX_ERROR
-        places = places + np.clip(numbers, 0, n - 1) * stride
-        result = np.zeros(places.shape, operands[1].dtype.numpy)
-        result[valid] = p[1][places[valid]]
-        lattice.put(2, result, p, offsets, g, count)
-
-    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> None:
-        p, offsets, g, count, n, stride = args
-        access = lattice.emitter(b, p, offsets, g, count)
-        vectors, mask = access.vectors, access.masks[0]
-        numbers = access.load(0, 0, 0)
-        size = vectors.splat(n)
-        zero, last = vectors.splat(index(0)), vectors.splat(b.sub(n, index(1)))
-        if check:
-            outside = b.icmp_unsigned(">=", numbers, size)
-            outside = outside if mask is None else b.and_(outside, mask)
-            bits = b.bitcast(outside, ir.IntType(lattice.lanes))
-            with b.if_then(b.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0)), likely=False):
-                b.store(ir.Constant(ir.IntType(32), INDEX_ERROR), b.extract_value(p, 3), align=4)
-        numbers = b.select(b.icmp_signed("<", numbers, zero), zero, numbers)
-        numbers = b.select(b.icmp_signed(">", numbers, last), last, numbers)
-        step = load_i64(b, g, index(lattice.lane_at + 1))
-        places = b.add(
-            vectors.strided_offsets(b.extract_value(offsets, 1), step), b.mul(numbers, vectors.splat(stride))
-        )
-        value = vectors.gather(b.extract_value(p, 1), places, operands[1].dtype, mask)
-        access.store(2, 0, 0, value)
-
-    return operation("gather_tile", meaning, lambda p, offsets, g, count, n, stride: types.void, emit)

@@ -12,24 +12,7 @@ from numba.core import types
 from nnefc.codegen.device import Instruction
 from nnefc.codegen.instructions import operation
 from nnefc.codegen.target import Target
-from nnefc.codegen.tile import Lattice, Offsets, Tile, fma, index, splat_constant
-
-
-def load_tile(lattice: Lattice, operand: int) -> Instruction:
-    """load_tile(p, offsets, g, count): the tile of an operand; lanes from ``count`` on are 0 and touch no memory."""
-    tile = Tile(lattice.operands[operand].dtype, lattice.rows, lattice.cols, lattice.lanes)
-
-    def meaning(p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int) -> np.ndarray:
-        return lattice.get(operand, p, offsets, g, count)
-
-    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
-        access = lattice.emitter(b, *args)
-        value = ir.Constant(tile.llvm, ir.Undefined)
-        for n, r, c in access.each():
-            value = b.insert_value(value, access.load(operand, r, c), n)
-        return value
-
-    return operation("load_tile", meaning, lambda p, offsets, g, count: tile, emit)
+from nnefc.codegen.tile import Tile, fma, index, splat_constant
 
 
 def _numbers(tile: Tile, offset: int, step: int) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from drawn_calls import FAMILIES, Memory, draw
 
-from nnefc.codegen.instructions import INDEX_ERROR
+from nnefc.codegen.indices import INDEX_ERROR
 from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.pack import pack
 from nnefc.codegen.select import Choice, select

@@ -28,8 +28,8 @@ class BoxKernel(OperandKernel):
     tail: bool
 
     def build(self, target: Target) -> Callable[..., Any]:
+        from nnefc.codegen import indices, reductions
         from nnefc.codegen import instructions as i
-        from nnefc.codegen import reductions
         from nnefc.codegen.device import device
         from nnefc.codegen.tile import Lattice
 
@@ -37,7 +37,7 @@ class BoxKernel(OperandKernel):
         row_at, lane_at, outer_at = 9, 14, 19
         geometry, advance = i.geometry, i.advance(5)
         start, move = i.zeros(5), i.unit_offsets(5, 3)
-        load_index, clamped = i.load_index(), i.checked_index(False)
+        load_index, clamped = indices.load_index(), indices.checked_index(False)
         dtype = self.operands[0].dtype
         op = "max" if self.op == "max" else "sum"
         first, last = reductions.start(op, dtype, 1, lanes), reductions.finish(op, dtype, 1, lanes, target, False)
@@ -45,7 +45,7 @@ class BoxKernel(OperandKernel):
         empty = call("eq", area, const(0, dtype))
         mean = call("div", arg(0, dtype), area)
         final = select(empty, const(0, dtype), arg(0, dtype) if self.op == "max" else mean)
-        splat = i.splat_integer(dtype, lanes, target)
+        splat = indices.splat_integer(dtype, lanes, target)
 
         def make_tile(masked: bool) -> Any:
             lattice = Lattice(target, self.operands, 1, 1, lanes, row_at, lane_at, masked)

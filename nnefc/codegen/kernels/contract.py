@@ -130,7 +130,6 @@ def _start(spec: ContractKernel, target: Target) -> Any:
     """start(p, offsets, g, valid): what the sums of a tile, of which ``valid`` outputs exist, begin with."""
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
-    from nnefc.codegen.dots import load_tile
     from nnefc.codegen.tile import Lattice
 
     row_at, lane_at, _, _ = _layout(spec)
@@ -145,7 +144,7 @@ def _start(spec: ContractKernel, target: Target) -> Any:
 
     def loading(cols: int, lanes: int) -> Any:
         lattice = Lattice(target, spec.operands, spec.rows, cols, lanes, row_at, lane_at, spec.tail)
-        return load_tile(lattice, spec.start)
+        return i.load_tile(lattice, spec.start)
 
     load, whole, advance = loading(spec.cols, spec.lanes), spec.cols * spec.lanes, i.advance(len(spec.operands))
     if not spec.last:

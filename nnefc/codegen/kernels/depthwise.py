@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels.lines import tiled_line
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -90,7 +92,7 @@ def _strip(spec: DepthwiseKernel, taps: Any) -> Any:
 
     geometry, advance, hold = i.geometry, i.advance(len(spec.operands)), prepare(taps)
     lines, line_at, height = spec.lines, taps.places.line, taps.places.height
-    line = _line(spec, taps)
+    line = tiled_line(spec, partial(_tile, spec, taps))
 
     @device
     def strip(p: Any, offsets: Any, g: Any, top: int) -> None:
@@ -98,50 +100,13 @@ def _strip(spec: DepthwiseKernel, taps: Any) -> Any:
         for k in range(0, min(geometry(g, 3), geometry(g, 2) - top), lines):
             number = min(top + k, geometry(g, 2) - lines)
             y = number * geometry(g, height + 1) - geometry(g, height + 2)
-            line(held, p, advance(offsets, g, line_at, number - top), g, y)
+            line(p, advance(offsets, g, line_at, number - top), g, held, y)
 
     return strip
 
 
-def _line(spec: DepthwiseKernel, taps: Any) -> Any:
-    """line(held, p, offsets, g, y): all windows of a line, or of neighbouring lines."""
-    from nnefc.codegen.device import device
-    from nnefc.codegen.instructions import geometry
-
-    rows = spec.rows
-    inner = _tile(spec, taps, 0, 0)
-    first = inner if not spec.left else _tile(spec, taps, spec.left, 0)
-    last = inner if not spec.right else _tile(spec, taps, 0, spec.right)
-    if spec.single:
-        only = _tile(spec, taps, spec.left, spec.right)
-
-        @device
-        def line(held: Any, p: Any, offsets: Any, g: Any, y: int) -> None:
-            only(held, p, offsets, g, 0, y)
-
-    elif spec.left or spec.right:
-
-        @device
-        def line(held: Any, p: Any, offsets: Any, g: Any, y: int) -> None:
-            n = geometry(g, 0)
-            first(held, p, offsets, g, 0, y)
-            for t in range(rows, n - rows, rows):
-                inner(held, p, offsets, g, min(t, n - rows - geometry(g, 1)), y)
-            last(held, p, offsets, g, n - rows, y)
-
-    else:
-
-        @device
-        def line(held: Any, p: Any, offsets: Any, g: Any, y: int) -> None:
-            n = geometry(g, 0)
-            for t in range(0, n, rows):
-                inner(held, p, offsets, g, min(t, n - rows), y)
-
-    return line
-
-
 def _tile(spec: DepthwiseKernel, taps: Any, left: int, right: int) -> Any:
-    """tile(held, p, offsets, g, t, y): the windows from ``t`` on."""
+    """tile(p, offsets, g, held, t, y): the windows from ``t`` on."""
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
     from nnefc.codegen.taps import slide_codes
@@ -150,7 +115,7 @@ def _tile(spec: DepthwiseKernel, taps: Any, left: int, right: int) -> Any:
     window_at, column_at, stride = taps.places.window, taps.places.column, spec.stride[1]
 
     @device
-    def tile(held: Any, p: Any, offsets: Any, g: Any, t: int, y: int) -> None:
+    def tile(p: Any, offsets: Any, g: Any, held: Any, t: int, y: int) -> None:
         x = offsets[0] + geometry(g, 6) + t * stride * geometry(g, column_at)
         slide(held, p, advance(offsets, g, window_at, t), x, y, g)
 

@@ -37,14 +37,15 @@ class GatherKernel(OperandKernel):
 
 
 def _along(spec: GatherKernel, target: Target) -> Callable[..., Any]:
+    from nnefc.codegen import indices
     from nnefc.codegen import instructions as i
     from nnefc.codegen.tile import Lattice
 
     lanes, full, tail = spec.lanes, spec.full, spec.tail
     geometry, advance = i.geometry, i.advance(3)
     start, move = i.zeros(3), i.unit_offsets(3, spec.outer)
-    whole = i.gather_tile(Lattice(target, spec.operands, 1, 1, lanes, 3, 6, False), spec.check)
-    part = i.gather_tile(Lattice(target, spec.operands, 1, 1, lanes, 3, 6, True), spec.check)
+    whole = indices.gather_tile(Lattice(target, spec.operands, 1, 1, lanes, 3, 6, False), spec.check)
+    part = indices.gather_tile(Lattice(target, spec.operands, 1, 1, lanes, 3, 6, True), spec.check)
 
     def kernel(p: Any, g: Any, begin: int, end: int) -> None:
         extent, stride, n = geometry(g, 0), geometry(g, 1), geometry(g, 2)
@@ -61,13 +62,14 @@ def _along(spec: GatherKernel, target: Target) -> Callable[..., Any]:
 
 
 def _across(spec: GatherKernel, target: Target) -> Callable[..., Any]:
+    from nnefc.codegen import indices
     from nnefc.codegen import instructions as i
     from nnefc.codegen.tile import Lattice
 
     lanes, full, tail = spec.lanes, spec.full, spec.tail
     geometry, advance = i.geometry, i.advance(3)
     start, move = i.zeros(3), i.unit_offsets(3, spec.outer)
-    load_index, checked = i.load_index(), i.checked_index(spec.check)
+    load_index, checked = indices.load_index(), indices.checked_index(spec.check)
     copy = (arg(0, spec.operands[1].dtype),)
     moved = spec.operands[1:]
 

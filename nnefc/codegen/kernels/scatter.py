@@ -69,13 +69,14 @@ def _shifted() -> Any:
 
 def _together(spec: ScatterKernel, target: Target) -> Any:
     """One index for all lanes: vectors of neighbours."""
+    from nnefc.codegen import indices
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
     from nnefc.codegen.tile import Lattice
 
     lanes, full, tail, check = spec.lanes, spec.full, spec.tail, spec.check
-    geometry, advance, load_index, shifted = i.geometry, i.advance(4), i.load_index(), _shifted()
-    error = i.INDEX_ERROR
+    geometry, advance, load_index, shifted = i.geometry, i.advance(4), indices.load_index(), _shifted()
+    error = indices.INDEX_ERROR
 
     def tile(masked: bool) -> Any:
         return i.map_tile(Lattice(target, spec.operands[1:], 1, 1, lanes, 5, 5, masked), (spec.expr,), 2)
@@ -102,12 +103,12 @@ def _together(spec: ScatterKernel, target: Target) -> Any:
 
 def _each(spec: ScatterKernel, target: Target) -> Any:
     """An index for each lane: one element after the other."""
+    from nnefc.codegen import indices, scalars
     from nnefc.codegen import instructions as i
-    from nnefc.codegen import scalars
     from nnefc.codegen.device import device
 
-    dtype, check, error = spec.operands[1].dtype, spec.check, i.INDEX_ERROR
-    geometry, advance, load_index, shifted = i.geometry, i.advance(4), i.load_index(), _shifted()
+    dtype, check, error = spec.operands[1].dtype, spec.check, indices.INDEX_ERROR
+    geometry, advance, load_index, shifted = i.geometry, i.advance(4), indices.load_index(), _shifted()
     load, store = scalars.load_element(dtype, target), scalars.store_element(dtype, target)
     combine = scalars.compute(spec.expr, target)
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels.lines import tiled_line
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -103,38 +105,11 @@ def _strip(spec: WindowKernel, target: Target, masked: bool) -> Any:
     from nnefc.codegen import instructions as i
     from nnefc.codegen.device import device
 
-    at, last_height, rows = _Places.of(spec), spec.heights - 1, spec.rows
+    at, last_height = _Places.of(spec), spec.heights - 1
     line_at = at.line
     geometry, advance = i.geometry, i.advance(len(spec.operands))
     ranges = _ranges(spec.spreads, at.heights)
-    inner = _tile(spec, target, masked, 0, 0)
-    first = inner if not spec.left else _tile(spec, target, masked, spec.left, 0)
-    last = inner if not spec.right else _tile(spec, target, masked, 0, spec.right)
-
-    if spec.single:
-        only = _tile(spec, target, masked, spec.left, spec.right)
-
-        @device
-        def line(p: Any, offsets: Any, g: Any, taps: Any, valid: int) -> None:
-            only(p, offsets, g, taps, 0, valid)
-
-    elif spec.left or spec.right:
-
-        @device
-        def line(p: Any, offsets: Any, g: Any, taps: Any, valid: int) -> None:
-            n = geometry(g, 0)
-            first(p, offsets, g, taps, 0, valid)
-            for t in range(rows, n - rows, rows):
-                inner(p, offsets, g, taps, min(t, n - rows - geometry(g, 1)), valid)
-            last(p, offsets, g, taps, n - rows, valid)
-
-    else:
-
-        @device
-        def line(p: Any, offsets: Any, g: Any, taps: Any, valid: int) -> None:
-            n = geometry(g, 0)
-            for t in range(0, n, rows):
-                inner(p, offsets, g, taps, min(t, n - rows), valid)
+    line = tiled_line(spec, partial(_tile, spec, target, masked))
 
     @device
     def strip(p: Any, offsets: Any, g: Any, numbers: Any, valid: int) -> None:

@@ -114,7 +114,7 @@ def _transform(spec: WinogradKernel, target: Target) -> Any:
     _, _, lane_at, down_at, across_at, _ = spec.strides_at
     geometry, advance, corner = i.geometry, i.advance(len(spec.operands)), _corner(spec)
     tile = Tile(DType.F32, n, 1, lanes)
-    take = t.load_tile(Lattice(target, spec.operands, n, 1, lanes, down_at, lane_at, spec.masked_in), 0)
+    take = i.load_tile(Lattice(target, spec.operands, n, 1, lanes, down_at, lane_at, spec.masked_in), 0)
     load, store = t.load_rows(tile), t.store_rows(tile)
     change = t.linear(matrices(spec.scheme)[0], tile, target, spec.scheme.pairs, inputs_paired=False)
 
