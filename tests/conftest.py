@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,24 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder {folder}: set NNEFC_SHARED to the folder of real models")
     return folder
+
+
+@pytest.fixture
+def drawn_page(tmp_path: Path) -> Callable[[str, str], str]:
+    """Have a browser draw a page of HTML, run a script after its own, and give what the document is then."""
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    browser = next((path for path in found if path is not None), None)
+    if browser is None:
+        pytest.skip("there is no Chromium to draw the page (Debian: apt install chromium)")
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+
+    def draw(page: str, script: str) -> str:
+        file = tmp_path / "page.html"
+        file.write_text(f"{page}<script>{script}</script>", encoding="utf-8")
+        command = [browser, *options, "--dump-dom", file.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    return draw
 
 
 @pytest.fixture

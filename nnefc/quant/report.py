@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
-from string import Template
 from typing import Any
 
 from nnefc.quant import plots
 from nnefc.quant.plots import number
 from nnefc.tools.machine import machine_text
+from nnefc.tools.page import page as report_page
 
 Record = Mapping[str, Any]
 
@@ -90,7 +89,6 @@ def _listed(names: Sequence[str], most: int = 6) -> str:
 
 def page(record: Record) -> str:
     """A self-contained HTML page."""
-    template = Template((resources.files("nnefc.quant") / "study.html").read_text(encoding="utf-8"))
     drawn = [plots.methods(record), plots.errors(record) if record["layers"] else "", plots.mixed(record)]
     drawn += [plots.engine(record, e) for e in record["emulated"]]
     measured = record["measured"]
@@ -103,12 +101,15 @@ def page(record: Record) -> str:
             *(f"{k} {v}" for k, v in record["versions"].items()),
         ]
     )
-    return template.substitute(
-        title=escape(record["model"]["name"]),
+    title = f"Quantization of {record['model']['name']}"
+    return report_page(
+        title,
+        resources.files("nnefc.quant") / "study.html",
+        plain(record),
+        heading=escape(title),
         facts=escape(facts),
         advice="\n".join(f"<li>{escape(line)}</li>" for line in advice(record)),
         plots="\n".join(f"<figure>{p}</figure>" for p in drawn if p),
-        data=json.dumps(plain(record)).replace("</", "<\\/"),
     )
 
 

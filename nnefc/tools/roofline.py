@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from html import escape
 from importlib import resources
-from string import Template
-from typing import Any
 
 from nnefc.tools.machine import machine_text
+from nnefc.tools.page import page as report_page
 from nnefc.tools.profile import Kernel, Profile
 from nnefc.tools.svg import COLOURS, line, start, text
 
@@ -133,7 +131,7 @@ def _point(index: int, kernel: Kernel, profile: Profile, x: _Scale, y: _Scale) -
     place = f'cx="{x(max(kernel.intensity, x.least)):.1f}" cy="{y(max(kernel.gflops, y.least)):.1f}" r="{radius:.1f}"'
     colour = colours(profile)[kernel.family]
     style = f'fill="{colour}" fill-opacity="0.45" stroke="{colour}"'
-    return f'<circle class="kernel" data-kernel="{index}" {place} {style}><title>{escape(said)}</title></circle>'
+    return f'<circle class="kernel" data-row="{index}" {place} {style}><title>{escape(said)}</title></circle>'
 
 
 def _legend(profile: Profile, silent: int) -> Iterator[str]:
@@ -151,9 +149,6 @@ def _legend(profile: Profile, silent: int) -> Iterator[str]:
 
 def page(profile: Profile) -> str:
     """A self-contained HTML page: the plot, the table of all kernels, sorted by a click, and what was measured on."""
-    record: dict[str, Any] = profile.record()
-    template = Template((resources.files("nnefc.tools") / "profile.html").read_text())
-    data = json.dumps(record).replace("</", "<\\/")
     facts = " · ".join(
         [
             f"{profile.seconds * 1e3:.4g} ms a call (median of {profile.runs})",
@@ -163,4 +158,11 @@ def page(profile: Profile) -> str:
             *(f"{k} {v}" for k, v in profile.versions.items()),
         ]
     )
-    return template.substitute(title=escape(profile.name), facts=escape(facts), svg=svg(profile), data=data)
+    return report_page(
+        f"Profile of {profile.name}",
+        resources.files("nnefc.tools") / "profile.html",
+        profile.record(),
+        heading=escape(profile.name),
+        facts=escape(facts),
+        svg=svg(profile),
+    )
