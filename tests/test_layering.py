@@ -9,7 +9,21 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "nnefc"
-LAYERS = ["errors", "ir", "ops", "formats", "passes", "codegen", "progress", "api", "tools", "quant", "cli", "__main__"]
+LAYERS = [
+    "errors",
+    "files",
+    "ir",
+    "ops",
+    "formats",
+    "passes",
+    "codegen",
+    "progress",
+    "api",
+    "tools",
+    "quant",
+    "cli",
+    "__main__",
+]
 RUNTIME_MAY = {"numpy", "ctypes", "__future__"}
 
 

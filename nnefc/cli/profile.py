@@ -20,6 +20,7 @@ from nnefc.cli.common import (
 )
 from nnefc.cli.inputs import add_inputs, given_inputs
 from nnefc.errors import InvalidModelError
+from nnefc.files import write_text
 
 if TYPE_CHECKING:
     from nnefc.tools.profile import Kernel, Profile
@@ -76,7 +77,7 @@ def _write(args: argparse.Namespace, result: Profile) -> None:
 
     for path, make in ((args.html, page), (args.svg, svg)):
         if path:
-            Path(path).write_text(make(result), encoding="utf-8")
+            write_text(path, make(result))
 
 
 def _text(result: Profile, top: int, in_order: bool) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from nnefc.cli.common import (
     size_text,
     table,
 )
+from nnefc.files import whole_folder, write_text
 from nnefc.quant.ranges import METHODS
 from nnefc.quant.scheme import SCHEMES
 
@@ -199,18 +198,10 @@ def _write(record: dict[str, Any], folder: Path) -> None:
     from nnefc.quant.report import page, plain, tables
 
     files = {"study.json": json.dumps(plain(record), indent=2) + "\n", **tables(record), "report.html": page(record)}
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
-    temporary.mkdir()
-    try:
+    _check_replaceable(folder)
+    with whole_folder(folder) as made:
         for name, content in files.items():
-            (temporary / name).write_text(content, encoding="utf-8")
-        if folder.is_dir():
-            for name in FILES:
-                (folder / name).unlink(missing_ok=True)
-            folder.rmdir()
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            (made / name).write_text(content, encoding="utf-8")
 
 
 def _apply(result: Study, path: str) -> None:
@@ -219,14 +210,7 @@ def _apply(result: Study, path: str) -> None:
         from nnefc.formats.nnef import quantfile
         from nnefc.quant.diff import encodings
 
-        text = quantfile.format(encodings(result.graph))
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, quantfile.format(encodings(result.graph)))
         return
     from nnefc.tools.convert import convert
 

@@ -6,8 +6,6 @@ import hashlib
 import importlib.metadata
 import keyword
 import os
-import secrets
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from nnefc.codegen.pool import emit_pool, entry_points
 from nnefc.codegen.spec import KernelSpec, Launch, LaunchPlan
 from nnefc.codegen.target import Target
 from nnefc.errors import InvalidModelError, Location, UnsupportedError
+from nnefc.files import whole_folder
 from nnefc.ir.types import TensorType
 from nnefc.runtime import Code, Entry, Model, PackageError, PlatformError, Port, manifest, package
 
@@ -185,21 +184,8 @@ def write_package(artefact: Artefact, directory: str | os.PathLike[str]) -> None
     final = Path(os.path.realpath(directory))
     _check_replaceable(final)
     final.parent.mkdir(parents=True, exist_ok=True)
-    stem = f".{final.name}.{secrets.token_hex(6)}"
-    new, old = final.with_name(f"{stem}.new"), final.with_name(f"{stem}.old")
-    try:
-        _write_files(artefact, name, new)
-        if final.exists():
-            final.rename(old)
-        try:
-            new.rename(final)
-        except OSError:
-            if old.exists():
-                old.rename(final)
-            raise
-    finally:
-        for leftover in (new, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+    with whole_folder(final) as made:
+        _write_files(artefact, name, made)
 
 
 def package_name(directory: str | os.PathLike[str]) -> str:
@@ -232,7 +218,6 @@ def _check_replaceable(directory: Path) -> None:
 
 def _write_files(artefact: Artefact, name: str, directory: Path) -> None:
     plan, target = artefact.plan, artefact.target
-    directory.mkdir()
     library = directory / f"{name}.so"
     with ThreadPoolExecutor(1) as beside:
         written = beside.submit(plan.weights.write, directory / "weights.bin")

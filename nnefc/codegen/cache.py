@@ -10,12 +10,12 @@ import inspect
 import json
 import os
 import platform
-import tempfile
 from pathlib import Path
 
 from nnefc.codegen.objectfile import KernelObject
 from nnefc.codegen.spec import KernelSpec
 from nnefc.codegen.target import Target
+from nnefc.files import whole_file
 
 FORMAT = 1
 """The version of the entries' own format, and of what is not seen in the sources hashed."""
@@ -104,15 +104,8 @@ class KernelCache:
         """Write an entry, if the folder and the disk allow it."""
         if not self.usable:
             return
-        with contextlib.suppress(OSError):
-            handle, temporary = tempfile.mkstemp(prefix=".new-", dir=self.directory)
-            try:
-                with open(handle, "wb") as file:
-                    file.write(_encode(kernel))
-                os.replace(temporary, self.directory / key)
-            except OSError:
-                os.unlink(temporary)
-                raise
+        with contextlib.suppress(OSError), whole_file(self.directory / key) as file:
+            file.write(_encode(kernel))
 
     def prune(self) -> None:
         """Remove the least recently used entries until the rest fit the limit."""

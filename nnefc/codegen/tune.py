@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from nnefc.codegen.target import Target
 from nnefc.codegen.ticks import launches, with_ticks
 from nnefc.codegen.ways import Way, Ways, signature
 from nnefc.codegen.workers import compile_kernels
+from nnefc.files import write_text
 from nnefc.ir.graph import Origin
 from nnefc.ir.program import Contract, Program
 from nnefc.ir.types import TensorType
@@ -157,8 +157,6 @@ def _write(path: Path, ways: Ways) -> None:
     """Keep the ways; where nothing can be written, the next time measures again."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            json.dump({key: asdict(way) for key, way in ways.items()}, file, indent=1)
-        os.replace(file.name, path)
+        write_text(path, json.dumps({key: asdict(way) for key, way in ways.items()}, indent=1))
     except OSError:
         return

@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from nnefc.errors import InvalidModelError, Location
+from nnefc.files import write_text
 from nnefc.formats.nnef import format_graph
 from nnefc.ir.graph import Graph
 from nnefc.quant.histogram import BINS, Histogram, Statistics
@@ -56,16 +56,7 @@ class Calibration:
             "calls": self.calls,
             "tensors": {name: _record(s) for name, s in self.tensors.items()},
         }
-        target = Path(path)
-        part = target.with_name(f".{target.name}.{os.getpid()}")
-        try:
-            with open(part, "x", encoding="utf-8") as file:
-                json.dump(record, file, allow_nan=False)
-                file.write("\n")
-            os.replace(part, target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        write_text(path, json.dumps(record, allow_nan=False) + "\n")
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Calibration:

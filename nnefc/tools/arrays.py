@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from nnefc.errors import InvalidModelError, Location
+from nnefc.files import whole_file
 from nnefc.ir.types import TensorType
 
 MAX_ENTRIES = 10_000
@@ -209,8 +210,9 @@ def _header(file: BinaryIO, path: str) -> tuple[tuple[int, ...], bool, np.dtype]
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays under their names. Raises OSError. (``numpy.savez`` takes some names for its own parameters.)"""
-    with zipfile.ZipFile(path, "w") as archive:
+    """Write arrays under their names; the file appears whole or not at all. Raises OSError. (``numpy.savez`` takes some
+    names for its own parameters.)"""
+    with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)

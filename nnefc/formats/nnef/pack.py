@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import secrets
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from nnefc.errors import Location, UnsupportedError
+from nnefc.files import whole_file, whole_folder
 from nnefc.formats.nnef.tensor import tensor_parts
 from nnefc.ir.graph import Tensor
 
@@ -34,7 +33,8 @@ def write(path: Path, files: Files, name: str) -> None:
         if form is None:
             _write_folder(path, files, name)
         else:
-            _write_file(path, lambda stream: form(stream, files))
+            with whole_file(path) as stream:
+                form(stream, files)
     except OSError as error:
         raise UnsupportedError(f"cannot be written: {error.strerror or error}", Location(name)) from None
 
@@ -86,39 +86,15 @@ def _zip(stream: BinaryIO, files: Files) -> None:
                     member.write(part)
 
 
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
-
-
-def _write_file(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    temporary = _beside(path, "new")
-    try:
-        with open(temporary, "xb") as stream:
-            fill(stream)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _write_folder(path: Path, files: Files, name: str) -> None:
     _check_replaceable(path, name)
-    temporary, old = _beside(path, "new"), _beside(path, "old")
-    temporary.mkdir()
-    try:
+    with whole_folder(path) as made:
         for member in _in_order(files):
-            target = temporary.joinpath(member)
+            target = made.joinpath(member)
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(target, "xb") as stream:
                 for part in _parts(files[member]):
                     stream.write(part)
-        if path.exists():
-            path.rename(old)
-        temporary.rename(path)
-    finally:
-        if old.exists() and not path.exists():
-            old.rename(path)
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _check_replaceable(path: Path, name: str) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import onnx
 from onnx import helper
 
 from nnefc.errors import InvalidModelError, UnsupportedError
+from nnefc.files import whole_file
 from nnefc.formats.onnx import exporters  # noqa: F401 - registers them
 from nnefc.formats.onnx.emit import ONNX_TYPES, Emitter, Ref, exporter_of, numpy_type
 from nnefc.formats.onnx.qdq import dequantized, pseudo_quantized
@@ -96,19 +99,14 @@ def save(
         external_data = sum(a.nbytes for a in arrays.values()) > INLINE_BYTES
     path = Path(path)
     data = path.with_name(path.name + ".data")
-    written = [path] if not external_data else [data, path]
-    partial = {p: p.with_name(p.name + ".part") for p in written}
-    try:
+    with ExitStack() as files:
+        file = files.enter_context(whole_file(path))
         if external_data:
-            model.graph.initializer.extend(_write_external(arrays, partial[data], data.name))
+            parts = files.enter_context(whole_file(data))
+            model.graph.initializer.extend(_write_external(arrays, parts, data.name))
         else:
             model.graph.initializer.extend(_inline(name, array) for name, array in arrays.items())
-        partial[path].write_bytes(model.SerializeToString(deterministic=True))
-        for p in written:
-            partial[p].replace(p)
-    finally:
-        for p in partial.values():
-            p.unlink(missing_ok=True)
+        file.write(model.SerializeToString(deterministic=True))
 
 
 # ---- the model
@@ -276,21 +274,20 @@ def _inline(name: str, array: np.ndarray) -> onnx.TensorProto:
     return tensor
 
 
-def _write_external(arrays: dict[str, np.ndarray], path: Path, name_of_file: str) -> list[onnx.TensorProto]:
+def _write_external(arrays: dict[str, np.ndarray], file: BinaryIO, name_of_file: str) -> list[onnx.TensorProto]:
     """Write the larger arrays to a file of their own; the initialisers, which refer to it by its name."""
     tensors = []
-    with open(path, "wb") as file:
-        for name, array in arrays.items():
-            if array.nbytes < EXTERNAL_BYTES:
-                tensors.append(_inline(name, array))
-                continue
-            file.write(bytes(-file.tell() % ALIGNMENT))
-            tensor = _header(name, array)
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            for key, value in (("location", name_of_file), ("offset", file.tell()), ("length", array.nbytes)):
-                tensor.external_data.add(key=key, value=str(value))
-            data = np.asarray(array, order="C").reshape(-1).view(np.uint8)
-            for start in range(0, data.size, _CHUNK):
-                file.write(data[start : start + _CHUNK].data)
-            tensors.append(tensor)
+    for name, array in arrays.items():
+        if array.nbytes < EXTERNAL_BYTES:
+            tensors.append(_inline(name, array))
+            continue
+        file.write(bytes(-file.tell() % ALIGNMENT))
+        tensor = _header(name, array)
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", name_of_file), ("offset", file.tell()), ("length", array.nbytes)):
+            tensor.external_data.add(key=key, value=str(value))
+        data = np.asarray(array, order="C").reshape(-1).view(np.uint8)
+        for start in range(0, data.size, _CHUNK):
+            file.write(data[start : start + _CHUNK].data)
+        tensors.append(tensor)
     return tensors
