@@ -24,8 +24,9 @@ OPTIMIZE = ("speed", "size")
 """What a network can be compiled for."""
 WEIGHTS = ("stored", "f32", "f16", "bf16")
 """The types in which weights can be kept; ``stored`` is f16 for those that the network stores so, else f32."""
-PRECISION = ("f32", "bf16")
-"""The types in which products by constant weights can be taken; sums are in f32 always."""
+PRECISION = ("f32", "f16", "bf16")
+"""What a network can be computed in: f32; f32 with its weights and what its layers hand on held in f16; f32 with
+products by constant weights of numbers rounded to bf16. Sums are in f32 always."""
 EXECUTION = "integer"
 """How quantized networks are computed where nothing else is said."""
 Path = str | os.PathLike[str]
@@ -94,20 +95,24 @@ def evaluate(
     state: MutableMapping[str, np.ndarray] | None = None,
     *,
     execution: str = EXECUTION,
+    precision: str = PRECISION[0],
 ) -> dict[str, np.ndarray]:
     """The outputs by name that the NumPy meaning of each operation gives; slow, and what compiled code is held to.
 
     ``state`` holds, by label in lower case, what ``update`` operations keep from call to call; without it each call
     starts from the stored values. ``execution`` says how a quantized network is computed, as for :func:`compile`; what
-    runs on integers is exact, so that compiled code gives the same codes.
+    runs on integers is exact, so that compiled code gives the same codes. With ``precision="f16"`` weights and tensors
+    are rounded where :func:`compile` holds them in f16; what bf16 rounds depends on the target.
 
     Raises TypeError or ValueError if an input is missing, unknown, or of another dtype or shape than the network's, or
     if an index tensor holds an index out of range; InvalidModelError for impossible encodings and ValueError for
-    another ``execution``.
+    another ``execution`` or ``precision``.
     """
     from nnefc.passes.reference import evaluate as interpret
 
-    return interpret(graph, inputs, state, execution)
+    if precision not in PRECISION[:2]:
+        raise ValueError(f"precision is {precision!r}; the reference has {' or '.join(PRECISION[:2])}")
+    return interpret(graph, inputs, state, execution, precision)
 
 
 class Model(runtime.Model):
@@ -190,10 +195,12 @@ def compile(
     stores any so, f32 for all others. A line about each tensor that the type cannot hold, and
     that so stays as it is, is added to ``notes``.
 
-    With ``precision="bf16"`` convolutions and matrix products by constant weights multiply numbers rounded to bf16 and
-    add up in f32, and what they read is kept so between kernels; ``notes`` gets a line about each that stays in f32, as
-    image tiles are faster or its neighbours make no pairs, and one where the CPU has no such products: results are as
-    exact there, but no sooner. With ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits
+    With ``precision="f16"`` tensors between kernels are kept in f16, rounded to nearest even as they are stored, values
+    beyond 65504 to infinity, and so are ``"stored"`` weights; arithmetic is in f32. With ``precision="bf16"``
+    convolutions and matrix products by constant weights multiply numbers rounded to bf16 and add up in f32, and what
+    they read is kept so between kernels; ``notes`` gets a line about each that stays in f32, as image tiles are faster
+    or its neighbours make no pairs, and one where the CPU has no such products: results are as exact there, but no
+    sooner. With ``fast_math`` functions of f32 (exp, sigmoid, tanh, erf) are good to about 13 bits
     instead of 2 ulp. With ``tune`` several ways to do convolutions and matrix products are timed on this machine, with
     ``threads`` threads, and what was found is kept for the next time: without it the result depends on the model and
     the target alone.
@@ -253,15 +260,14 @@ def build(
     """What :func:`compile` makes of one network's Graphs, before it is loaded: enough to write a package, with weights
     that go straight to their file. Raises what :func:`compile` raises of a Graph."""
     from nnefc.codegen.artefact import assemble
-    from nnefc.codegen.bfloat import multiply_bf16
     from nnefc.codegen.execution import execution_of
+    from nnefc.codegen.precision import in_precision
     from nnefc.codegen.schedule import plan_entries
     from nnefc.codegen.target import Target
     from nnefc.codegen.ways import RULES
     from nnefc.codegen.workers import compile_kernels
     from nnefc.passes import pipeline
     from nnefc.passes.encode import is_quantized
-    from nnefc.passes.narrow import keep_weights
     from nnefc.progress import bar
 
     if optimize not in OPTIMIZE:
@@ -274,9 +280,10 @@ def build(
     small = optimize == "size"
     said: list[str] = []
     programs = [pipeline.run(graph, taps, execution=execution, notes=said) for graph in graphs]
-    if precision == "bf16":
-        programs = [multiply_bf16(program, cpu, said, small=small) for program in programs]
-    programs = [keep_weights(p, graph, weights, said) for p, graph in zip(programs, graphs, strict=True)]
+    programs = [
+        in_precision(program, graph, cpu, precision, weights, said, small=small)
+        for program, graph in zip(programs, graphs, strict=True)
+    ]
     if notes is not None:
         notes += dict.fromkeys(said)
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]

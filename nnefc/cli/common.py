@@ -117,14 +117,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--weights",
         choices=WEIGHTS,
         default=WEIGHTS[0],
-        help="the type in which weights are kept (default: f16 for those stored so, else f32); sums are in f32 always",
+        help="the type in which weights are kept (default: f16 for those stored so and with --precision f16, else f32)",
     )
     command.add_argument(
         "--precision",
         choices=PRECISION,
         default=PRECISION[0],
-        help="the type in which products by constant weights are taken (default: f32); bf16 is rounder, and faster on "
-        "CPUs with AVX512-BF16",
+        help="f16 keeps weights and tensors between layers in half precision (beyond 65504: infinite) and computes in "
+        "f32 (the default); bf16 rounds what weights are multiplied by, too, and is faster on CPUs with AVX512-BF16",
     )
     add_execution(command)
     command.add_argument(

@@ -119,7 +119,12 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     graph, _ = read_model(args)
     inputs, outputs = ({v.name: v.type for v in values} for values in (graph.inputs, graph.outputs))
     if args.reference:
-        return lambda arrays: api.evaluate(graph, arrays, execution=args.execution), inputs, outputs
+        if args.precision not in api.PRECISION[:2]:
+            raise UsageError(
+                f"--reference has --precision {' or '.join(api.PRECISION[:2])}: others depend on the target"
+            )
+        asked = {"execution": args.execution, "precision": args.precision}
+        return lambda arrays: api.evaluate(graph, arrays, **asked), inputs, outputs
     compiled = api.compile(graph, threads=args.threads, **options_of(args))
     compiled.require_memory()
     return _named(compiled), inputs, outputs

@@ -45,19 +45,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _selected(graph: Graph, args: argparse.Namespace) -> str:
     """The launches for a target."""
-    from nnefc.codegen.bfloat import multiply_bf16
     from nnefc.codegen.plan_text import format_plan
+    from nnefc.codegen.precision import in_precision
     from nnefc.codegen.schedule import plan
     from nnefc.codegen.target import Target
     from nnefc.codegen.tune import tune
     from nnefc.codegen.ways import RULES
     from nnefc.passes import pipeline
-    from nnefc.passes.narrow import keep_weights
 
     target = replace(Target.parse(target_of(args)), fast_math=args.fast_math)
     program, small = pipeline.run(graph, execution=args.execution), args.optimize == "size"
-    if args.precision == "bf16":
-        program = multiply_bf16(program, target, small=small)
-    program = keep_weights(program, graph, args.weights)
+    program = in_precision(program, graph, target, args.precision, args.weights, small=small)
     ways = tune([program], target, small=small) if args.tune else RULES
     return format_plan(program.name, plan(program, target, small=small, ways=ways), target)

@@ -11,11 +11,11 @@ from nnefc.codegen.groups import ordered_x, run_of
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import faster_by_image_tiles
 from nnefc.errors import UnsupportedError
-from nnefc.ir.expr import Expr, arg, cast
-from nnefc.ir.program import Call, Contract, Map, Program, Reduce, Row
+from nnefc.ir.expr import arg, cast
+from nnefc.ir.program import Call, Contract, Map, Program
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View
-from nnefc.ir.window import Window
+from nnefc.passes.halves import converted, readable, storable
 from nnefc.passes.narrow import constant_weights, rounded
 
 F32, BF16 = DType.F32, DType.BF16
@@ -50,7 +50,7 @@ def multiply_bf16(program: Program, target: Target, notes: list[str] | None = No
             call = replace(call, w=w)
         for view in call.writes():
             copies = {v: copy for v, copy in copies.items() if v.buffer.name != view.buffer.name}
-        calls.append(_converted(call, stored))
+        calls.append(converted(call, stored, BF16))
     return program.replace(calls=tuple(calls), constants=program.constants | weights)
 
 
@@ -87,31 +87,12 @@ def _chosen(
 
 
 def _stored(program: Program, chosen: set[int]) -> set[str]:
-    """The scratch buffers that lie in memory as BF16."""
-    wanted = {program.calls[n].reads()[0].buffer for n in chosen}
-    refused: set[str] = set()
-    for n, call in enumerate(program.calls):
-        open_to = {v.buffer.name for v in _readable(call)}
-        if n in chosen:
-            open_to.add(call.reads()[0].buffer.name)
-        fixed = [v for v in call.reads() if v not in _readable(call) and not (n in chosen and v == call.reads()[0])]
-        refused |= {v.buffer.name for v in fixed}
-        if not isinstance(call, (Map, Contract, Reduce, Window, Row)) or (
-            isinstance(call, (Reduce, Window)) and call.op.startswith("arg")
-        ):
-            refused |= {v.buffer.name for v in call.writes()}
-    return {b.name for b in wanted if b.role is Role.TEMP and b.dtype is F32} - refused
+    """The scratch buffers that lie in memory as BF16: what chosen contractions multiply."""
 
+    def free(n: int, call: Call) -> tuple[View, ...]:
+        return (*readable(call), call.reads()[0]) if n in chosen else readable(call)
 
-def _readable(call: Call) -> tuple[View, ...]:
-    """The views that a call may as well read as BF16."""
-    if isinstance(call, Map):
-        return call.inputs
-    if isinstance(call, Contract):
-        return call.extras
-    if isinstance(call, Reduce):
-        return (*call.inputs, *call.extras)
-    return (call.x, *call.extras) if isinstance(call, Window) else ()
+    return storable(program, free) & {program.calls[n].reads()[0].buffer.name for n in chosen}
 
 
 def _copied(x: View, copies: dict[View, View], name: Callable[[], str], reader: Call) -> tuple[View, list[Call]]:
@@ -123,43 +104,3 @@ def _copied(x: View, copies: dict[View, View], name: Callable[[], str], reader: 
         copies[source] = View(Buffer(name(), BF16, high - low, Role.TEMP), 0, (high - low,), (1,))
         calls.append(Map((cast(arg(0, F32), BF16),), (source,), (copies[source],), origin=reader.origin))
     return View(copies[source].buffer, x.offset - low, x.shape, x.strides), calls
-
-
-def _converted(call: Call, stored: set[str]) -> Call:
-    """A call that reads and writes the ``stored`` buffers as BF16."""
-
-    def view(v: View) -> View:
-        return replace(v, buffer=replace(v.buffer, dtype=BF16)) if v.buffer.name in stored else v
-
-    changed = call.with_views(view)
-    if changed == call:
-        return call
-    if isinstance(changed, Map):
-        args = _arguments(changed.inputs, call.reads())
-        pairs = zip(changed.exprs, changed.outputs, strict=True)
-        return replace(changed, exprs=tuple(_cast(e.substitute(args), v.dtype) for e, v in pairs))
-    if isinstance(changed, Row):
-        return replace(changed, expr=cast(changed.expr, changed.output.dtype))
-    assert isinstance(changed, (Contract, Reduce, Window)) and isinstance(call, type(changed))
-    if isinstance(changed, Contract):
-        total = arg(0, changed.sum_type)
-    else:
-        count = len(changed.reads()) - len(changed.extras)
-        args = _arguments(changed.reads()[:count], call.reads()[:count])
-        changed = replace(changed, expr=changed.expr.substitute(args))
-        total = arg(0, changed.expr.dtype)
-    post = changed.post if changed.post is not None else total
-    args = [total, *_arguments(changed.extras, call.extras, 1)]
-    post = cast(post.substitute(args), changed.output.dtype)
-    return replace(changed, post=None if post == total else post)
-
-
-def _cast(x: Expr, dtype: DType) -> Expr:
-    """``x`` converted; what was just widened is as it was."""
-    return x.args[0] if x.op == "cast" and x.args[0].dtype is dtype is BF16 else cast(x, dtype)
-
-
-def _arguments(views: tuple[View, ...], before: tuple[View, ...], first: int = 0) -> list[Expr]:
-    """Arguments for views, of the types that they had before."""
-    pairs = enumerate(zip(views, before, strict=True), first)
-    return [cast(arg(k, v.dtype), old.dtype) for k, (v, old) in pairs]

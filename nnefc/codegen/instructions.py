@@ -23,6 +23,7 @@ from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64
 from nnefc.codegen.vecmath.llvm_vec import intrinsic
 from nnefc.ir.expr import Expr
+from nnefc.ir.precision import wide_type
 from nnefc.ir.types import DType
 
 
@@ -235,13 +236,13 @@ def map_results(lattice: Lattice, expr: Expr, inputs: int, stages: int) -> Instr
 
 
 def load_tile(lattice: Lattice, k: int) -> Instruction:
-    """load_tile(p, offsets, g, count): the elements of operand ``k`` as a tile.
+    """load_tile(p, offsets, g, count): the elements of operand ``k`` as a tile, half precision widened to F32.
 
     Lanes from ``count`` on are 0 and touch no memory."""
-    tile = Tile(lattice.operands[k].dtype, lattice.rows, lattice.cols, lattice.lanes)
+    tile = Tile(wide_type(lattice.operands[k].dtype), lattice.rows, lattice.cols, lattice.lanes)
 
     def meaning(p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int) -> np.ndarray:
-        return lattice.get(k, p, offsets, g, count)
+        return lattice.get(k, p, offsets, g, count).astype(tile.dtype.numpy, copy=False)
 
     def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
         access = lattice.emitter(b, *args)

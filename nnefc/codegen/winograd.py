@@ -272,8 +272,8 @@ def common_sizes(programs: Sequence[Program], target: Target, ways: Ways = RULES
 
 
 def use_winograd(program: Program, target: Target, sizes: Mapping[WeightsKey, int] | None = None) -> Program:
-    """Every Contract for whose weights there is a size of image tiles becomes a Winograd call: F32 convolutions of
-    3 x 3 whose weights are constant. A Transform makes the weights.
+    """Every Contract for whose weights there is a size of image tiles becomes a Winograd call: convolutions
+    of 3 x 3 of F32 or F16 whose weights are constant. A Transform makes the weights.
 
     ``sizes`` are the :func:`common_sizes` of this and other Programs (default: of this one). The same object if there
     is nothing to do."""
@@ -334,7 +334,7 @@ def _dense(kind: str, shape: tuple[int, ...], role: Role, taken: set[str], dtype
 
 def _eligible(call: Call, program: Program) -> tuple[Contract, Axes, WeightsKey] | None:
     """A convolution that image tiles can do, and its weights; else None."""
-    if not isinstance(call, Contract) or call.x.dtype is not DType.F32:
+    if not isinstance(call, Contract) or call.x.dtype not in (DType.F32, DType.F16):
         return None
     if call.w.buffer.role is not Role.CONST or call.x.buffer.role is Role.CONST:
         return None

@@ -85,6 +85,9 @@ SUM_TYPES = {
     (DType.F64, DType.F64): DType.F64,
     (DType.F32, DType.F16): DType.F32,
     (DType.F32, DType.BF16): DType.F32,
+    (DType.F16, DType.F32): DType.F32,
+    (DType.F16, DType.F16): DType.F32,
+    (DType.F16, DType.BF16): DType.F32,
     (DType.BF16, DType.BF16): DType.F32,
     (DType.U8, DType.I8): DType.I32,
 }

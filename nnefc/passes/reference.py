@@ -1,4 +1,5 @@
-"""The NumPy meaning of a Graph as it is executed: operation by operation in float, or the Program on codes."""
+"""The NumPy meaning of a Graph as it is executed: operation by operation in float, or the Program on codes or in half
+precision."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from nnefc.ops.evaluate import check_inputs
 from nnefc.ops.evaluate import evaluate as evaluate_operations
 from nnefc.passes import pipeline
 from nnefc.passes.encode import encode, is_quantized
+from nnefc.passes.halves import hold_f16
+from nnefc.passes.narrow import keep_weights
 
 
 def evaluate(
@@ -19,13 +22,17 @@ def evaluate(
     inputs: Mapping[str, np.ndarray],
     state: MutableMapping[str, np.ndarray] | None,
     execution: str,
+    precision: str,
 ) -> dict[str, np.ndarray]:
     """The outputs by name; see ``nnefc.evaluate``. Networks that are not quantized, and all but ``"integer"``, are
-    evaluated operation by operation."""
-    if execution != "integer" or not is_quantized(graph):
+    evaluated operation by operation in F32; in F16, the Program is, whose tensors are what is rounded."""
+    half = precision == "f16"
+    if not half and (execution != "integer" or not is_quantized(graph)):
         return evaluate_operations(encode(graph, execution), inputs, state)
     given = check_inputs(graph, inputs)
     program = pipeline.run(graph, execution=execution)
+    if half:
+        program = hold_f16(keep_weights(program, graph, "f16"))
     labels = {op.output.name: str(op.attrs["label"]).lower() for op in graph.ops if op.kind == "variable"}
     states = {name: np.array(values) for name, values in program.states.items()}
     for name in states:

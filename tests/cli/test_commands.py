@@ -297,7 +297,8 @@ class TestRun:
         refused(guarded("run", compiled, "--fast-math", "--random", 0), 2, "--fast-math")
         refused(guarded("run", compiled, "--weights", "f16", "--random", 0), 2, "--weights")
         refused(guarded("run", compiled, "--precision", "bf16", "--random", 0), 2, "--precision")
-        refused(guarded("run", model, "--precision", "f16", "--random", 0), 2, "'f16'", "bf16")
+        refused(guarded("run", model, "--reference", "--precision", "bf16", "--random", 0), 2, "f32 or f16")
+        refused(guarded("run", model, "--precision", "f8", "--random", 0), 2, "'f8'", "bf16")
         refused(guarded("show", model, "--precision", "bf16"), 2, "--precision", "--after select")
         refused(guarded("run", compiled, "--shape", "x=2,4", "--random", 0), 2, "--shape")
 

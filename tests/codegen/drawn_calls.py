@@ -14,6 +14,7 @@ from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress, accumulated, comb
 from nnefc.ir.types import SUM_TYPES, DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.ir.window import Slide, Window
+from nnefc.passes.halves import converted
 
 EXTENTS = (1, 2, 3, 5, 7, 8, 9, 16, 17, 31, 33)
 Memory = dict[str, np.ndarray]
@@ -276,6 +277,16 @@ class Drawer:
         extra, out = self.view((*kept, outputs), f), self.view((*kept, outputs), f)
         return Contract(left, right, rounded_product(f, call("add", x, y)), (extra,), out, 0, len(reduced))
 
+    def held(self) -> Call:
+        """A call of F32 some of whose operands lie in memory as F16."""
+        kind = str(self.pick("map", "reduce", "window", "slide", "row", "contract", "few", "long"))
+        made: Call = getattr(self, kind)()
+        floats = dict.fromkeys(v.buffer.name for v in made.writes() + made.reads() if v.dtype is DType.F32)
+        names = {name for name in floats if self.rng.random() < 0.7}
+        for name in names:
+            self.memory[name] = self.memory[name].astype(DType.F16.numpy)
+        return converted(made, names, DType.F16)
+
     def gather(self) -> Call:
         before, after = self.shape(int(self.rng.integers(0, 3)), 60), self.shape(int(self.rng.integers(0, 3)), 60)
         index_shape, n = self.shape(int(self.rng.integers(0, 3)), 60), int(self.rng.choice(EXTENTS))
@@ -377,6 +388,7 @@ FAMILIES = (
         "narrow",
         "pairs",
         "half",
+        "held",
         "gather",
         "pick_rows",
         "box",

@@ -34,6 +34,7 @@ from nnefc.ir.program import Contract, Port, Program
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.passes import pipeline
+from nnefc.passes.halves import converted
 
 F = DType.F32
 SSE = Target.parse("x86_64-unknown-linux-gnu:x86-64-v2")
@@ -270,6 +271,26 @@ def test_narrow_weights(step: int, m: int, dtype: DType, monkeypatch: pytest.Mon
     run_unjitted(choice, memory, HOST, 2)
     error = np.linalg.norm(memory["y"] - wanted["y"]) / np.linalg.norm(wanted["y"])
     assert error < {2: 5e-4, 4: 1.5e-3}[m]
+
+
+@pytest.mark.parametrize(("step", "m"), POINTS)
+def test_tensors_in_f16(step: int, m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is read and stored in F16 is transformed in F32: in Python and compiled, the outputs are off by less than
+    what their rounding takes."""
+    contract, memory = drawn((1, 9, 10, 33, 20), step=step)
+    names = {contract.x.buffer.name, contract.output.buffer.name}
+    contract = converted(contract, names, DType.F16)
+    assert isinstance(contract, Contract) and contract.x.dtype is contract.output.dtype is DType.F16
+    memory |= {name: memory[name].astype(np.float16) for name in names}
+    wanted = expected(contract, memory)
+    choice = by_tiles(contract, memory, HOST, m, monkeypatch)
+    compiled = {name: a.copy() for name, a in memory.items()}
+    run_unjitted(choice, memory, HOST, 2)
+    (kernel,) = compile_kernels((choice.spec,), HOST).values()
+    assert run_compiled(load_objects([kernel.object]).address(kernel.symbol), choice, compiled) == 0
+    for found in (memory, compiled):
+        y, exact = (a["y"].astype(np.float64) for a in (found, wanted))
+        assert np.linalg.norm(y - exact) < 3e-4 * np.linalg.norm(exact)
 
 
 def test_weights_that_f16_cannot_hold_transformed() -> None:
