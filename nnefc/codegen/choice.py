@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from nnefc.codegen.nest import Loop, Nest, divisor, unit_loop, volume
 from nnefc.codegen.spec import Access, KernelSpec, Operand
 from nnefc.codegen.target import Target
-from nnefc.ir.expr import Expr
+from nnefc.ir.expr import UNARY_FLOAT, Expr
 from nnefc.ir.types import DType
 from nnefc.ir.view import View
 
 ACCESS_COST = {Access.SAME: 1.0, Access.UNIT: 1.0, Access.SECOND: 2.0, Access.STRIDED: 8.0}
 """What an element costs to read or write, in elements that lie together."""
+FUNCTION_COST = 12
+"""What a vector function (exp, sin, ...) takes, in additions."""
+NOT_ARITHMETIC = frozenset({"arg", "const", "cast", "select"})
+"""Nodes of expressions that are no floating-point operation."""
 ENOUGH_UNITS = 16
 """Work units beyond which inner dimensions stay inside the unit."""
 CHUNK = 4096
@@ -39,6 +43,12 @@ def vector_lanes(target: Target) -> int:
 def only_bytes(expr: Expr) -> bool:
     """Whether every value in an expression is a byte."""
     return expr.dtype in (DType.U8, DType.I8) and all(map(only_bytes, expr.args))
+
+
+def arithmetic(expr: Expr, function: int = 1) -> int:
+    """The operations of an expression, a vector function counting ``function``."""
+    own = 0 if expr.op in NOT_ARITHMETIC else function if expr.op in UNARY_FLOAT or expr.op == "table" else 1
+    return own + sum(arithmetic(a, function) for a in expr.args)
 
 
 def access_of(loop: Loop, operand: int) -> Access:

@@ -7,21 +7,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from nnefc.codegen.chain import Chain
+from nnefc.codegen.choice import FUNCTION_COST, arithmetic
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import step_of
 from nnefc.codegen.winograd import Convolution, Winograd, estimated_cycles
-from nnefc.ir.expr import UNARY_FLOAT, Expr
 from nnefc.ir.program import BoxReduce, Call, Contract, Gather, Map, Program, Reduce, Row
 from nnefc.ir.sequential import Scan, Scatter, Sort, Suppress
 from nnefc.ir.types import DType
 from nnefc.ir.view import View
 from nnefc.ir.window import Window
-
-FUNCTION_COST = 12
-"""What a vector function (exp, sin, ...) takes, in additions."""
-NOT_ARITHMETIC = frozenset({"arg", "const", "cast", "select"})
-"""Nodes of expressions that are no floating-point operation."""
 
 
 @dataclass(frozen=True)
@@ -103,37 +98,31 @@ def _volume(views: tuple[View, ...]) -> int:
     return math.prod(next((n for n in extents if n != 1), 1) for extents in zip(*(v.shape for v in views), strict=True))
 
 
-def _arithmetic(expr: Expr, function: int = 1) -> int:
-    """The operations of an expression, a vector function counting ``function``."""
-    own = 0 if expr.op in NOT_ARITHMETIC else function if expr.op in UNARY_FLOAT or expr.op == "table" else 1
-    return own + sum(_arithmetic(a, function) for a in expr.args)
-
-
 def _map(call: Map, function: int = 1) -> int:
-    return sum(_arithmetic(e, function) for e in call.exprs) * call.outputs[0].volume
+    return sum(arithmetic(e, function) for e in call.exprs) * call.outputs[0].volume
 
 
 def _reduce(call: Reduce, function: int = 1) -> int:
-    post = _arithmetic(call.post, function) * call.output.volume if call.post is not None else 0
-    return _volume(call.inputs) * (_arithmetic(call.expr, function) + 1) + post
+    post = arithmetic(call.post, function) * call.output.volume if call.post is not None else 0
+    return _volume(call.inputs) * (arithmetic(call.expr, function) + 1) + post
 
 
 def _window(call: Window, function: int = 1) -> int:
-    post = _arithmetic(call.post, function) if call.post is not None else 0
-    return call.output.volume * (call.taps * (_arithmetic(call.expr, function) + 1) + post)
+    post = arithmetic(call.post, function) if call.post is not None else 0
+    return call.output.volume * (call.taps * (arithmetic(call.expr, function) + 1) + post)
 
 
 def _row(call: Row, function: int = 1) -> int:
-    stages = sum(_arithmetic(e, function) + 1 for _, e in call.stages)
-    return _volume((*call.inputs, call.output)) * (stages + _arithmetic(call.expr, function))
+    stages = sum(arithmetic(e, function) + 1 for _, e in call.stages)
+    return _volume((*call.inputs, call.output)) * (stages + arithmetic(call.expr, function))
 
 
 def _scatter(call: Scatter, function: int = 1) -> int:
-    return call.updates.volume * _arithmetic(call.expr, function)
+    return call.updates.volume * arithmetic(call.expr, function)
 
 
 def _scan(call: Scan, function: int = 1) -> int:
-    return call.x.volume * _arithmetic(call.step, function)
+    return call.x.volume * arithmetic(call.step, function)
 
 
 def _compares(call: Sort | Suppress, function: int = 1) -> int:

@@ -15,13 +15,12 @@ from llvmlite import ir
 from numba.core import types
 
 from nnefc.codegen.device import Instruction
+from nnefc.codegen.groups import GROUP
 from nnefc.codegen.instructions import operation
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I32, Tile, Vectors, fma, index
 from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
 
-GROUP = 4
-"""Bytes that make one 32-bit element of a register."""
 PAIR = 2
 """Numbers of BF16 that do."""
 
@@ -88,6 +87,75 @@ def dot(tiles: tuple[Tile, ...], target: Target, group: int = GROUP) -> Instruct
         return accs
 
     return operation("dot", meaning, lambda accs, x, xo, rs, w, wo: types.Tuple(tiles), emit)
+
+
+def dot_pixels(tiles: tuple[Tile, ...], lines: int, target: Target, neighbours: bool) -> Instruction:
+    """dot_pixels(accs, w, wo, x, xo, gs, ls): acc[r, c, l] += sum over j < 4 of x[xo + n * ls + p + j * gs] *
+    w[wo + 4 * r + j] for as many times ``tiles`` as there are ``lines``: n is the line, and p counts its pixels, those
+    of the first tile first. If ``neighbours``, gs is 1. Accumulators are I32, w is I8 and x U8; sums are modulo 2**32.
+    """
+    rows = tiles[0].rows
+    starts = [sum(t.cols * t.lanes for t in tiles[:k]) for k in range(len(tiles))]
+    every = [(n, at, t) for n in range(lines) for at, t in zip(starts, tiles, strict=True)]
+    columns = [(k, c, n, at + c * t.lanes) for k, (n, at, t) in enumerate(every) for c in range(t.cols)]
+
+    def meaning(
+        accs: tuple[np.ndarray, ...], w: np.ndarray, wo: int, x: np.ndarray, xo: int, gs: int, ls: int
+    ) -> tuple[np.ndarray, ...]:
+        left = w[wo + np.arange(GROUP * rows)].astype(np.int32).reshape(rows, 1, 1, GROUP)
+        found = []
+        for acc, (n, at, t) in zip(accs, every, strict=True):
+            pixels = np.arange(t.cols * t.lanes)[:, None] + np.arange(GROUP) * (1 if neighbours else gs)
+            right = x[xo + n * ls + at + pixels].astype(np.int32).reshape(t.cols, t.lanes, GROUP)
+            found.append(acc + (left * right).sum(-1, dtype=np.int32))
+        return tuple(found)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        accs, w, wo, x, xo, gs, ls = args
+        w, x = b.gep(w, [wo], inbounds=True), b.gep(x, [xo], inbounds=True)
+        begin = [x, *(b.gep(x, [b.mul(ls, index(n))], inbounds=True) for n in range(1, lines))]
+        held = [b.extract_value(accs, k) for k in range(len(every))]
+        ways = [way(target, t.lanes) for t in tiles]
+        right = []
+        for k, _, n, at in columns:
+            address = b.gep(begin[n], [index(at)], inbounds=True)
+            codes = _groups(b, address, None if neighbours else gs, every[k][2].lanes)
+            right.append(ways[k % len(tiles)].codes(b, codes))
+        for r in range(rows):
+            address = b.bitcast(b.gep(w, [index(GROUP * r)], inbounds=True), I32.as_pointer())
+            four = b.load(address, align=1)
+            left = [q.weights(b, Vectors(b, target, t.lanes).splat(four)) for q, t in zip(ways, tiles, strict=True)]
+            for (k, c, _, _), codes in zip(columns, right, strict=True):
+                n, part = r * every[k][2].cols + c, k % len(tiles)
+                total = ways[part].add(b, b.extract_value(held[k], n), codes, left[part])
+                held[k] = b.insert_value(held[k], total, n)
+        for k, value in enumerate(held):
+            accs = b.insert_value(accs, value, k)
+        return accs
+
+    return operation("dot_pixels", meaning, lambda accs, w, wo, x, xo, gs, ls: types.Tuple(tiles * lines), emit)
+
+
+def _groups(b: ir.IRBuilder, x: ir.Value, step: ir.Value | None, lanes: int) -> ir.Value:
+    """Four codes ``step`` apart (None: neighbours) for each of ``lanes`` neighbours, as i32 lanes."""
+
+    def load(at: ir.Value) -> ir.Value:
+        place = b.gep(x, [at], inbounds=True)
+        return b.load(b.bitcast(place, ir.VectorType(ir.IntType(8), lanes).as_pointer()), align=1)
+
+    def mixed(u: ir.Value, v: ir.Value, numbers: Sequence[int]) -> ir.Value:
+        return b.shuffle_vector(u, v, ir.Constant(ir.VectorType(I32, len(numbers)), list(numbers)))
+
+    if step is None:
+        low, high = load(index(0)), load(index(GROUP - 1))
+        places = [lane + j for lane in range(lanes) for j in range(GROUP)]
+        both = mixed(low, high, range(2 * lanes))
+        groups = mixed(both, both, [k if k < lanes else k + lanes - (GROUP - 1) for k in places])
+    else:
+        planes = [load(b.mul(step, index(j))) for j in range(GROUP)]
+        first, last = (mixed(planes[k], planes[k + 1], range(2 * lanes)) for k in (0, 2))
+        groups = mixed(first, last, [j * lanes + lane for lane in range(lanes) for j in range(GROUP)])
+    return b.bitcast(groups, ir.VectorType(I32, lanes))
 
 
 def _half(b: ir.IRBuilder, codes: ir.Value, part: int) -> ir.Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,8 @@ from nnefc.ir.program import Call, Contract, Map
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 
+GROUP = 4
+"""Codes that an instruction multiplies and adds up."""
 NIBBLES = 8
 """The group of codes whose weights have 4 bits: two instructions' worth, in the bytes of one."""
 NIBBLE_SCALE = 16
@@ -48,10 +50,27 @@ def reduced_order(call: Contract) -> tuple[int, ...]:
     return tuple(sorted(range(call.reduced), key=lambda d: (-abs(call.x.strides[first + d]), d)))
 
 
-def ordered_x(call: Contract) -> View:
-    """x with its reduced dimensions in that order."""
+def ordered_x(call: Contract, order: Sequence[int] | None = None) -> View:
+    """x with its reduced dimensions in an order: by default that one."""
     first = call.x.rank - call.reduced
-    return call.x.transpose((*range(first), *(first + d for d in reduced_order(call))))
+    return call.x.transpose((*range(first), *(first + d for d in order or reduced_order(call))))
+
+
+def apart_order(call: Contract) -> tuple[int, ...] | None:
+    """The reduced dimensions as codes are summed where lanes lie along pixels, which neighbours of any step may make:
+    last those that make the groups. A group that a dimension does not fill reads what follows, so that must lie
+    together. None where there is no such dimension."""
+    x, first = call.x, call.x.rank - call.reduced
+    order = reduced_order(call)
+    able = {
+        d: (math.ceil(n / GROUP) / n, s != 1)
+        for d, n, s in ((d, x.shape[first + d], x.strides[first + d]) for d in order)
+        if n > 1 and (s == 1 or (s > 1 and n % GROUP == 0))
+    }
+    if not able:
+        return None
+    last = min(able, key=lambda d: able[d])
+    return (*(d for d in order if d != last), last)
 
 
 def run_of(x: View, reduced: int) -> tuple[int, int]:
@@ -67,12 +86,15 @@ def run_of(x: View, reduced: int) -> tuple[int, int]:
     return max(run, 1), dims
 
 
-def step_loops(x: View, reduced: int, group: int) -> Nest:
+def step_loops(x: View, reduced: int, group: int, apart: bool = False) -> Nest:
     """The loops over the steps of a reduction over the last dimensions of ``x``, in the order of the packed weights,
-    merged; none for a single step. A run that is no multiple of a group has a last step that reads beyond it."""
+    merged; none for a single step. A run that is no multiple of a group has a last step that reads beyond it. If
+    ``apart``, neighbours in the last dimension make the groups, whatever their step."""
     first = x.rank - reduced
     loops = tuple(Loop(n, (s,)) for n, s in zip(x.shape[first:], x.strides[first:], strict=True))
-    if group > 1:
+    if apart:
+        loops = (*loops[:-1], Loop(math.ceil(x.shape[-1] / group), (group * x.strides[-1],)))
+    elif group > 1:
         run, dims = run_of(x, reduced)
         loops = (*loops[: reduced - dims], Loop(math.ceil(run / group), (group,)))
     return collapsed(loops) if volume(loops) > 1 else ()
@@ -111,18 +133,21 @@ def nibbles(w: View) -> tuple[Expr, tuple[View, ...]]:
     return e.call("or", low, e.call("shl", arg(1, w.dtype), four)), (w.slice(last, 0, 4), w.slice(last, 4, 4))
 
 
-def beyond(x: View, reduced: int, group: int) -> int:
+def beyond(x: View, reduced: int, group: int, apart: bool = False) -> int:
     """How many elements after its buffer's end the steps of a reduction over ``x`` read (and multiply by 0)."""
     if group == 1 or not x.volume:
         return 0
-    run, _ = run_of(x, reduced)
+    run = x.shape[-1] if apart else run_of(x, reduced)[0]
     return max(0, x.span[1] + -run % group - x.buffer.size)
 
 
-def with_room(call: Contract, group: int, room: dict[str, int], names: Iterator[str]) -> tuple[Contract, list[Call]]:
-    """The contraction with an ``x`` whose steps stay inside its buffer. A scratch buffer is noted in ``room``, with the
-    elements that it has to have more; of any other a copy is read, and the calls that make it are given."""
-    more = beyond(ordered_x(call), call.reduced, group)
+def with_room(
+    call: Contract, group: int, order: Sequence[int] | None, room: dict[str, int], names: Iterator[str]
+) -> tuple[Contract, list[Call]]:
+    """The contraction with an ``x`` whose steps stay inside its buffer, with groups of runs, or if ``order`` is given
+    that of :func:`apart_order`. A scratch buffer is noted in ``room``, with the elements that it has to have more; of
+    any other a copy is read, and the calls that make it are given."""
+    more = beyond(ordered_x(call, order), call.reduced, group, order is not None)
     if not more:
         return call, []
     x = call.x

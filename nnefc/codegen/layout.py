@@ -20,6 +20,7 @@ from nnefc.codegen.target import Target
 from nnefc.codegen.ways import RULES, Way, Ways, way_of
 from nnefc.ir.program import Call, Contract, Map, Program, Reduce
 from nnefc.ir.relocate import Relocation
+from nnefc.ir.types import DType
 from nnefc.ir.view import Role, View, dense_strides
 from nnefc.ir.window import Window
 
@@ -152,7 +153,7 @@ def _relaid(call: Call, moved: Relocations, planes: Iterable[str]) -> Call:
 def _estimable(call: Call) -> bool:
     """Whether :func:`expected_cycles` knows a call, and its channels need not be neighbours."""
     if isinstance(call, Contract):
-        return group_of(call, {}) == 1
+        return call.x.dtype is DType.U8 or group_of(call, {}) == 1
     return isinstance(call, (Map, Reduce, Window))
 
 

@@ -6,8 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nnefc.codegen.choice import FUNCTION_COST, arithmetic
 from nnefc.codegen.groups import (
+    GROUP,
     NIBBLES,
+    apart_order,
     group_of,
     grouped,
     grown,
@@ -19,13 +22,14 @@ from nnefc.codegen.groups import (
     steps,
     with_room,
 )
-from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered
+from nnefc.codegen.nest import Loop, Nest, collapsed, nest, ordered, volume
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import (
     PIXEL_GAIN,
     Cut,
     TileShape,
     cut_time,
+    cut_vectors,
     cuts,
     pixel_tile,
     ranked_cuts,
@@ -37,6 +41,10 @@ from nnefc.ir.expr import arg, const
 from nnefc.ir.program import Call, Contract, Map, Program
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 
+GATHER = {True: 2.0, False: 4.0}
+"""Instructions that put a group of codes into each lane of a vector, where lanes lie along pixels: if the group's codes
+are neighbours, too, and if not."""
+
 
 @dataclass(frozen=True)
 class Panels(Call):
@@ -44,7 +52,8 @@ class Panels(Call):
     Where a step sums a ``group`` of neighbours, R... are the steps, and the group's weights the last dimension: for
     NIBBLES their bytes, each of two weights.
 
-    With ``pixel_lanes`` the tile's lanes lie along pixels, its rows are all the outputs, and so is the one panel."""
+    With ``pixel_lanes`` the tile's lanes lie along pixels, its rows are all the outputs, and so is the one panel; a
+    group is of neighbours in the last reduced dimension of ``x``, whatever their step."""
 
     x: View
     w: View
@@ -149,16 +158,20 @@ def pack(
         known = _weights_key(call, program)
         common = shared.get(known) if known is not None else None
         group = group_of(call, program.constants)
-        call, copies = with_room(call, group, room, names)
+        parts = list(_parts(call, group, common, target, exact, ways))
+        order = apart_order(call) if group > 1 and any(pixel_lanes for *_, pixel_lanes in parts) else None
+        call, copies = with_room(call, group, order, room, names)
         calls += copies
-        for part, tile, pixel_lanes in _parts(call, group, common, target, exact, ways):
+        for part, tile, pixel_lanes in parts:
+            part = replace(part, x=call.x)
             width = part.w.shape[-1] if pixel_lanes else tile.width
-            w, dims = _ordered_weights(part, group)
+            w, dims = _ordered_weights(part, group, order)
             key = (w, dims, width, group)
             if key not in packed or w.buffer.name in written:
                 packed[key], copies = _pack_weights(part, w, dims, group, width, names)
                 calls += copies
-            calls.append(Panels(ordered_x(part), packed[key], part, tile, pixel_lanes, group, origin=call.origin))
+            x = ordered_x(part, order)
+            calls.append(Panels(x, packed[key], part, tile, pixel_lanes, group, origin=call.origin))
     return program.replace(calls=tuple(grown(c, room) for c in calls) if room else tuple(calls))
 
 
@@ -173,7 +186,7 @@ def _parts(
         ranked, rank = ranked_cuts(rows, outputs, count, lanes, target, exact, step), way_of(ways, call).rank
         cut = ranked[min(rank, len(ranked) - 1)]
         found = _pixel_tile(call, group, target) if not rank else None
-        if found is not None and found[0] < PIXEL_GAIN * cut_time(cut, rows, count, lanes, target) / rows:
+        if found is not None and found[0] < PIXEL_GAIN * _cut_time(call, cut, group, target):
             yield call, found[1], True
             return
     first = 0
@@ -186,29 +199,43 @@ def contraction_cycles(call: Contract, target: Target) -> float:
     """The estimated time of a contraction that is done in the best way."""
     group = group_of(call, {})
     rows, count, lanes = _row_extent(call), steps(call, group), target.lanes(call.sum_type)
-    step = step_of(group, target)
-    (cut, *_) = ranked_cuts(rows, call.w.shape[-1], count, lanes, target, False, step)
-    direct, found = cut_time(cut, rows, count, lanes, target, step) / rows, _pixel_tile(call, group, target)
+    (cut, *_) = ranked_cuts(rows, call.w.shape[-1], count, lanes, target, False, step_of(group, target))
+    direct, found = _cut_time(call, cut, group, target), _pixel_tile(call, group, target)
     pixel = found[0] if found is not None and found[0] < PIXEL_GAIN * direct else direct
     return pixel * math.prod(call.output.shape[:-1])
 
 
+def _cut_time(call: Contract, cut: Cut, group: int, target: Target) -> float:
+    """The time of a contraction whose outputs are so cut, for one pixel."""
+    rows, lanes = _row_extent(call), target.lanes(call.sum_type)
+    time = cut_time(cut, rows, steps(call, group), lanes, target, step_of(group, target)) / rows
+    return time + cut_vectors(cut, lanes) * _stored(call)
+
+
 def _pixel_tile(call: Contract, group: int, target: Target) -> tuple[float, TileShape] | None:
     """:func:`pixel_tile` for a contraction, with the time for one pixel; None if there is none."""
-    pixels = pixel_loop(call) if group == 1 else None
-    if pixels is None:
+    pixels, order = pixel_loop(call), apart_order(call) if group == GROUP else None
+    if pixels is None or group not in (1, GROUP) or (group == GROUP and order is None):
         return None
-    line = line_loop(call, pixels)
+    line, x = line_loop(call, pixels), ordered_x(call, order)
     found = pixel_tile(
         pixels.extent,
         call.w.shape[-1],
-        steps(call, group),
+        volume(step_loops(x, call.reduced, group, order is not None)),
         target.lanes(call.sum_type),
         target,
         line.extent if line is not None else 1,
         pixels.strides[-1] != 1,
+        step_of(group, target),
+        GATHER[x.strides[-1] == 1] if order is not None else 0.0,
+        _stored(call),
     )
     return found and (found[0] / pixels.extent, found[1])
+
+
+def _stored(call: Contract) -> float:
+    """The operations on a vector that a contraction stores."""
+    return arithmetic(call.post, FUNCTION_COST) if call.post is not None else 0
 
 
 def line_loop(call: Contract, pixels: Loop) -> Loop | None:
@@ -235,12 +262,14 @@ def _outputs(call: Contract, first: int, count: int) -> Contract:
     return replace(call, w=cut(call.w), extras=tuple(map(cut, call.extras)), output=cut(call.output))
 
 
-def _ordered_weights(call: Contract, group: int) -> tuple[View, int]:
+def _ordered_weights(call: Contract, group: int, order: Sequence[int] | None) -> tuple[View, int]:
     """The weights as they are packed, repeated groups once, the reduced dimensions as in x; and how many of the last of
-    these are summed in groups, as one run."""
+    these are summed in groups, as one run: one if an ``order`` is given."""
     w = _shared_groups(call.w, call.groups)
-    w = w.transpose((*range(call.groups), *(call.groups + d for d in reduced_order(call)), w.rank - 1))
-    return w, run_of(ordered_x(call), call.reduced)[1] if group > 1 else 0
+    w = w.transpose((*range(call.groups), *(call.groups + d for d in order or reduced_order(call)), w.rank - 1))
+    if group == 1 or order is not None:
+        return w, int(group > 1)
+    return w, run_of(ordered_x(call), call.reduced)[1]
 
 
 def _pack_weights(
@@ -284,4 +313,4 @@ def _shared_groups(w: View, groups: int) -> View:
 
 def reduced_loops(call: Panels) -> Nest:
     """The loops over the steps of the reduction, in the order of the packed weights, merged; operand is x."""
-    return step_loops(call.x, call.contract.reduced, call.group)
+    return step_loops(call.x, call.contract.reduced, call.group, call.pixel_lanes and call.group > 1)

@@ -69,19 +69,21 @@ def select_pixels(call: Panels) -> Choice:
     row = Loop(tile.rows, (0, 1, *(v.strides[-1] for v in views[2:])))
     reduced = reduced_loops(call) or (Loop(1, (0,)),)
     inner, above = reduced[-1], reduced[:-1]
+    near = inner.strides[0] if call.group == 1 else call.x.strides[-1]
     spec = PixelsKernel(
         plain.post if plain.post is not None else arg(0, plain.sum_type),
         operands_of(views, lane, row),
         len(outer),
-        inner.strides[0] == 1,
+        near == 1,
         tile.rows,
         tile.cols,
         tile.lanes,
         tile.last,
         tile.lines,
+        call.group,
     )
     geometry = (
-        *(lane.extent, volume(above), inner.extent, inner.strides[0]),
+        *(lane.extent, volume(above), inner.extent, inner.strides[0], call.x.strides[-1]),
         *(*row.strides, *lane.strides, *step.strides, *flattened(outer), *places(above)),
     )
     return Choice(spec, views, geometry, volume(outer))

@@ -206,15 +206,30 @@ def tile_shapes(
     return tuple(TileShape(h, p.cols, p.lanes, p.last) for h, p in zip(heights, cut, strict=True))
 
 
+def cut_vectors(cut: Cut, lanes: int) -> float:
+    """How many vectors of ``lanes`` are stored of each row."""
+    return sum(p.panels * _vectors(p, lanes) for p in cut)
+
+
 def pixel_tile(
-    pixels: int, outputs: int, steps: int, lanes: int, target: Target, lines: int = 1, turned: bool = True
+    pixels: int,
+    outputs: int,
+    steps: int,
+    lanes: int,
+    target: Target,
+    lines: int = 1,
+    turned: bool = True,
+    kind: Step = MULTIPLY_ADD,
+    gather: float = 0.0,
+    stored: float = 0.0,
 ) -> tuple[float, TileShape] | None:
     """The best tile whose lanes lie along ``pixels`` neighbours and whose rows are all ``outputs``, with its time for
     one line of pixels as :func:`cut_time` counts; None if none is full or fits the registers. Pixels of the last tile
     may overlap.
 
     Two of ``lines`` are one tile where they are even: they share the weights. If ``turned``, vectors of pixels are
-    transposed as they are stored, which takes 4 for each."""
+    transposed as they are stored, which takes 4 for each. In a step of a ``kind``, whose rows are pixels here, each of
+    their vectors takes ``gather`` instructions more; what is done as a vector is stored takes ``stored``."""
     rate = 1 if target.vector_bytes == 64 else 2
     half = lanes // 2 if target.vector_bytes == 64 else 0
     shapes = [(cols, lanes, last) for cols in range(1, MOST_COLS) for last in sorted({0, half})]
@@ -222,10 +237,13 @@ def pixel_tile(
     for together in (1, 2) if lines % 2 == 0 else (1,):
         for cols, size, last in [*shapes, *([(1, half, 0)] if half else [])]:
             tile, count = TileShape(outputs, cols, size, last, together), (cols + (last > 0)) * together
-            if tile.width > pixels or (outputs + 1) * count + 2 > target.vector_registers:
+            held = (outputs + kind.row) * count + kind.column + kind.beside
+            if tile.width > pixels or held > target.vector_registers:
                 continue
-            step = max(outputs * tile.width * together / lanes / rate, outputs / 2 + count / rate, LATENCY)
-            time = steps * step + (4 if turned else 1) * outputs * count + TILE_COST
+            wide = tile.width * together / lanes
+            work = wide * (outputs * kind.products + kind.row_work + gather) + outputs * kind.column_work
+            step = max(work / rate, outputs / 2 + count / rate, LATENCY)
+            time = steps * step + outputs * ((4 if turned else 1) * count + stored * wide) + TILE_COST
             found.append((time * math.ceil(pixels / tile.width) / together, -tile.width, tile))
     if not found:
         return None

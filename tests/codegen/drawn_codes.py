@@ -1,5 +1,5 @@
-"""Drawn calls on 8-bit codes: quantization, requantization, residual sums, tables, products,
-depthwise convolution, pooling."""
+"""Drawn calls on 8-bit codes: quantization, requantization, residual sums, tables, products of channels that lie
+together and of planes, depthwise convolution, pooling."""
 
 from __future__ import annotations
 
@@ -123,6 +123,22 @@ class CodeDrawer(Drawer):
         out = self.view((*g, *p, outputs), S if post is None else post.dtype)
         return Contract(x, w, post, extras, out, len(g), len(r))
 
+    def planes(self) -> Call:
+        """A convolution of planes with few outputs, which lie together or in planes."""
+        channels, high, wide = (int(self.pick(*n)) for n in ((1, 3, 4, 8, 12), (1, 3, 5), (1, 2, 3, 4, 5, 7)))
+        rows, pixels = int(self.pick(1, 2, 4, 5)), int(self.pick(8, 9, 16, 17, 24, 33, 50))
+        outputs = int(self.rng.integers(1, 15))
+        line, plane = pixels + wide, (pixels + wide) * (rows + high)
+        buffer = self.view((channels * plane + 2,), U, dense=True).buffer
+        x = View(buffer, 2, (rows, pixels, channels, high, wide), (line, 1, plane, line, 1))
+        w = self.view((channels, high, wide, outputs), DType.I8)
+        post, types = (None, []) if self.rng.random() < 0.2 else self.sums(1)
+        extras = [self.view((1, 1, outputs), t, dense=True).broadcast_to((rows, pixels, outputs)) for t in types]
+        dtype = S if post is None else post.dtype
+        out = self.view((rows * pixels * outputs + 5,), dtype, dense=True).buffer
+        strides = (pixels * outputs, outputs, 1) if self.rng.random() < 0.6 else (pixels, 1, rows * pixels)
+        return Contract(x, w, post, tuple(extras), View(out, 3, (rows, pixels, outputs), strides), 0, 3)
+
     def stored(self, shape: tuple[int, ...], products: int) -> tuple[Expr | None, tuple[View, ...]]:
         """What is done with sums of so many products: nothing, or scaled, a residual added, and rounded to codes, in
         the form of ``passes.requantize`` or another, or kept as F32; and the operands."""
@@ -194,7 +210,7 @@ def clamped(x: Expr, low: int, high: int) -> Expr:
     return call("min", call("max", x, const(low, x.dtype)), const(high, x.dtype))
 
 
-FAMILIES = ("map", "image", "reduce", "product", "pixels")
+FAMILIES = ("map", "image", "reduce", "product", "planes", "pixels")
 
 
 def draw(family: str, seed: int) -> tuple[Call, Memory]:

@@ -7,18 +7,23 @@ import pytest
 
 from nnefc.codegen.artefact import assemble, load_artefact
 from nnefc.codegen.layout import expected_cycles, lay_out
+from nnefc.codegen.pack import Panels, pack
 from nnefc.codegen.schedule import plan
 from nnefc.codegen.target import Target
 from nnefc.codegen.ways import Way, signature
 from nnefc.codegen.workers import compile_kernels
 from nnefc.formats.nnef import parse_graph
+from nnefc.ir.graph import Graph
 from nnefc.ir.interpret import interpret
 from nnefc.ir.program import Contract, Program
 from nnefc.ir.program_text import format_view
 from nnefc.ir.types import TensorType
 from nnefc.passes import pipeline
+from nnefc.quant.quantize import quantize
+from nnefc.runtime.model import Model
 
 AVX512 = Target.parse("x86_64-unknown-linux-gnu:x86-64-v4")
+VNNI = Target.parse("x86_64-unknown-linux-gnu:cascadelake")
 TARGETS = [AVX512, *(Target.parse(f"x86_64-unknown-linux-gnu:x86-64-v{n}") for n in (3, 2))]
 
 
@@ -28,10 +33,16 @@ NETWORKS = [(28, (4, 12), 5, 1), (28, (6, 16), 5, 1), (20, (3, 5), 3, 2), (30, (
 def network(size: int, channels: tuple[int, int], kernel: int = 5, batch: int = 1) -> Program:
     """Two convolutions of ``channels`` outputs without borders, each before an average over 2 x 2, with drawn weights
     that differ."""
+    program = pipeline.run(drawn_graph(size, channels, kernel, batch))
+    assert sum(isinstance(c, Contract) for c in program.calls) == 2
+    return program
+
+
+def drawn_graph(size: int, channels: tuple[int, int], kernel: int = 5, batch: int = 1) -> Graph:
+    """Its Graph."""
     first, second = channels
     pool = "size = [1, 1, 2, 2], stride = [1, 1, 2, 2], padding = [(0, 0), (0, 0), (0, 0), (0, 0)], border = 'ignore'"
-    program = pipeline.run(
-        parse_graph(f"""version 1.0;
+    return parse_graph(f"""version 1.0;
         extension KHR_enable_operator_expressions;
         graph g(x) -> (y)
         {{
@@ -44,9 +55,6 @@ def network(size: int, channels: tuple[int, int], kernel: int = 5, batch: int = 
             y = avg_pool(c, {pool});
         }}
         """)
-    )
-    assert sum(isinstance(c, Contract) for c in program.calls) == 2
-    return program
 
 
 def values(count: int) -> list[float]:
@@ -102,12 +110,44 @@ def test_results_are_the_same_and_the_estimate_never_rises(
 def test_compiled_networks_agree_with_their_meaning(shape: tuple[int, tuple[int, int], int, int]) -> None:
     program = network(*shape)
     assert lay_out(program, Target.host()) is not program or Target.host().vector_bytes < 64
-    plan_ = plan(program, Target.host())
-    kernels = compile_kernels(plan_.specs(), Target.host())
-    ports = [[(p.name, TensorType(p.dtype, p.shape)) for p in side] for side in (program.inputs, program.outputs)]
-    model = load_artefact(assemble("g", [(plan_, ports[0], ports[1])], kernels, Target.host()), 1)
     x = np.random.default_rng(2).normal(size=program.inputs[0].shape).astype(np.float32)
-    np.testing.assert_allclose(model(x), interpret(program, {"x": x})["y"], rtol=1e-5, atol=1e-5)
+    wanted = interpret(program, {"x": x})["y"]
+    np.testing.assert_allclose(compiled(program, Target.host())(x), wanted, rtol=1e-5, atol=1e-5)
+
+
+def compiled(program: Program, target: Target) -> Model:
+    """What runs a Program in this process."""
+    plan_ = plan(program, target)
+    kernels = compile_kernels(plan_.specs(), target)
+    ports = [[(p.name, TensorType(p.dtype, p.shape)) for p in side] for side in (program.inputs, program.outputs)]
+    return load_artefact(assemble("g", [(plan_, ports[0], ports[1])], kernels, target), 1)
+
+
+def coded(shape: tuple[int, tuple[int, int], int, int]) -> Program:
+    """The network in codes of 8 bits."""
+    graph = drawn_graph(*shape)
+    samples = np.random.default_rng(3).normal(size=(2, *graph.inputs[0].type.extents)).astype(np.float32)
+    return pipeline.run(quantize(graph, [{"x": x} for x in samples]))
+
+
+def test_codes_of_few_channels_become_planes_too() -> None:
+    """Both convolutions of four and twelve outputs then have their lanes along pixels."""
+    before = coded((28, (4, 12), 5, 1))
+    after = lay_out(before, VNNI)
+    assert cycles(after, VNNI) < 0.8 * cycles(before, VNNI)
+    packed = pack(after, VNNI)
+    assert [c.pixel_lanes for c in packed.calls if isinstance(c, Panels)] == [True, True]
+
+
+@pytest.mark.parametrize("shape", NETWORKS)
+def test_networks_of_codes_give_the_same_codes(shape: tuple[int, tuple[int, int], int, int]) -> None:
+    """By their meaning in both layouts, and compiled."""
+    program = coded(shape)
+    x = np.random.default_rng(2).normal(size=program.inputs[0].shape).astype(np.float32)
+    wanted = interpret(program, {"x": x})["y"]
+    assert (interpret(lay_out(program, Target.host()), {"x": x})["y"] == wanted).all()
+    for target in {Target.host(), *(t for t in TARGETS if not t.isa - Target.host().isa)}:
+        assert (compiled(program, target)(x) == wanted).all()
 
 
 def test_what_has_vectors_of_channels_is_left() -> None:

@@ -1,6 +1,7 @@
 """Contractions with few outputs: lanes lie along neighbouring pixels, and weights are broadcast.
 
-The weights are packed as (groups, reduced..., outputs).
+The weights are packed as (groups, reduced..., outputs), those of codes in groups of four neighbours, whatever the step
+between these: (groups, steps..., outputs, 4).
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ class PixelsKernel(OperandKernel):
     A unit is one index of the ``outer`` loops. In it, tiles of all ``rows`` outputs by ``cols`` vectors of ``lanes``
     pixels and, if not 0, one of ``last``, for each of ``lines`` neighbouring lines; the last tile overlaps the one
     before. There must be pixels for one. x is contiguous along pixels; its step in the innermost reduced dimension is
-    ``unit`` or in the geometry, which has a table of x's places in the others. An output that is not contiguous along
-    pixels is so along outputs.
+    1 if ``unit``, or in the geometry, which has a table of x's places in the others. A step of the reduction sums a
+    ``group`` of codes: if that is more than 1, ``unit`` is about the step from one to the next. An output that is not
+    contiguous along pixels is so along outputs.
 
-    Geometry: pixels, outer reduced extent in all, inner reduced extent, x's step in it; strides per operand along
-    outputs, pixels and lines; per outer loop its extent and strides; where x starts at each index of the outer reduced
-    loops.
+    Geometry: pixels, outer reduced extent in all, inner reduced extent, x's step in it, and within a group; strides per
+    operand along outputs, pixels and lines; per outer loop its extent and strides; where x starts at each index of the
+    outer reduced loops.
     """
 
     family: ClassVar[str] = "pixels"
@@ -40,6 +42,7 @@ class PixelsKernel(OperandKernel):
     lanes: int
     last: int
     lines: int
+    group: int = 1
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
@@ -48,7 +51,7 @@ class PixelsKernel(OperandKernel):
         _, lane_at, _, outer_at, _ = _layout(self)
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count), i.unit_offsets(count, self.outer)
-        product, store = _product(self, target), _store(self, target)
+        product, store = (_product if self.group == 1 else _dot_product)(self, target), _store(self, target)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
             pixels = geometry(g, 0)
@@ -64,8 +67,8 @@ class PixelsKernel(OperandKernel):
 def _layout(spec: PixelsKernel) -> tuple[int, int, int, int, int]:
     """Geometry positions: strides along outputs, pixels and lines, outer loops, where x starts."""
     count = len(spec.operands)
-    outer = 4 + 3 * count
-    return 4, 4 + count, 4 + 2 * count, outer, outer + spec.outer * (count + 1)
+    outer = 5 + 3 * count
+    return 5, 5 + count, 5 + 2 * count, outer, outer + spec.outer * (count + 1)
 
 
 def _product(spec: PixelsKernel, target: Target) -> Any:
@@ -89,6 +92,31 @@ def _product(spec: PixelsKernel, target: Target) -> Any:
                 sums = outer(sums, p[1], w, 1, p[0], x, line)
                 x += 1 if unit_step else geometry(g, 3)
                 w += rows
+        return sums
+
+    return product
+
+
+def _dot_product(spec: PixelsKernel, target: Target) -> Any:
+    """As ``_product``, of codes."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen.device import device
+    from nnefc.codegen.dots import dot_pixels
+
+    tiles, width = columns.tiles(spec), spec.rows * spec.group
+    zero, dot, geometry = i.zero_tiles(tiles * spec.lines), dot_pixels(tiles, spec.lines, target, spec.unit), i.geometry
+    _, _, line_at, _, starts_at = _layout(spec)
+
+    @device
+    def product(p: Any, offsets: Any, g: Any) -> Any:
+        sums = zero()
+        w, inner, line, apart = offsets[1], geometry(g, 2), geometry(g, line_at), geometry(g, 4)
+        for a in range(geometry(g, 1)):
+            x = offsets[0] + geometry(g, starts_at + a)
+            for _ in range(inner):
+                sums = dot(sums, p[1], w, p[0], x, apart, line)
+                x += geometry(g, 3)
+                w += width
         return sums
 
     return product
