@@ -22,6 +22,8 @@ MOVES = frozenset(
 """Operations whose results are elements of their operands (or zeros): codes stay the codes that they are."""
 VIEWS = frozenset({"copy", "reshape", "squeeze", "unsqueeze", "transpose"})
 """Moves that give another view of the same memory."""
+REDUCTIONS = frozenset({"max_reduce", "min_reduce", "sum_reduce", "mean_reduce"})
+"""Operations whose results, with the elements that they are of, are what softmax and normalizations are made of."""
 ELEMENTWISE = frozenset(
     {row.name for row in (*elementwise.ROWS, *elementwise_extension.ROWS)} | {"batch_normalization"}
 )
@@ -183,8 +185,13 @@ class _Placer:
             return True
         if op.kind in MOVES:
             return any(v.name in self.needed for v in op.outputs)
-        read = name in self.position and self._elementwise(op, name)
+        read = name in self.position and self._elementwise(op, name) and not self._reduces(op, name)
         return read and self.exits[op.outputs[0].name] in self.needed
+
+    def _reduces(self, op: Op, name: str) -> bool:
+        """Whether another operand is a reduction of the tensor: a row, which is computed in float."""
+        producers = (self.graph.producers.get(v.name) for v in op.inputs if isinstance(v, Value))
+        return any(p is not None and p.kind in REDUCTIONS and p.inputs[0] == self.graph.values[name] for p in producers)
 
     def groups(self) -> tuple[Group, ...]:
         """The coded tensors, those that share an encoding together, in the graph's order."""

@@ -15,6 +15,7 @@ from nnefc.ops.evaluate import variable_values
 from nnefc.ops.primitive import primitives
 from nnefc.passes.encode import encode
 from nnefc.quant.equalize import equalize
+from nnefc.quant.postpone import postponed
 
 FLOATS = (DType.F32, DType.F64)
 AFFINE = ("batch_normalization", "add", "sub", "mul", "div")
@@ -30,12 +31,13 @@ def prepare(graph: Graph) -> Graph:
     normalizations, products and sums with one number per channel go into the weights and the bias of the convolution or
     linear layer before them, if nothing else reads its result: computed in float64 and rounded once. A result keeps the
     name of the last operation that went into it. Shared weights are copied where they change. In the end the channels
-    of neighbouring layers are equalized, cautiously.
+    of neighbouring layers are equalized, cautiously, and what scales operands of products of two computed matrices is
+    done after these (see ``postpone``).
     """
     made = _Preparation(_bare(graph))
     made.fold_constants()
     made.fold_affine()
-    return equalize(made.graph(), cautious=True)
+    return postponed(equalize(made.graph(), cautious=True))
 
 
 def _bare(graph: Graph) -> Graph:

@@ -200,11 +200,11 @@ def test_attention_runs_on_integers() -> None:
     notes: list[str] = []
     execution = execution_of(pipeline.run(made, notes=notes))
     assert execution.share == 1 and not notes
-    assert len(execution.islands) == 2, "the softmax, and what makes codes of it"
+    assert execution.islands == ("s", "b"), "the softmax, and what divides by its sums"
     for name in ("k", "v"):
         encoding = made.values[name].type.encoding
         assert (encoding["zero_point"], encoding["signed"], encoding["symmetric"]) == (0, True, True)
-    assert made.values["s"].type.encoding["zero_point"] == 0
+    assert made.values["s_numerator"].type.encoding["zero_point"] == 0
     model = nnefc.compile(made, threads=1)
     for sample in samples(graph, 3, seed=2):
         wanted = nnefc.evaluate(graph, sample)["y"]
