@@ -213,7 +213,8 @@ def _cycles(call: Call, machine: Machine, target: Target) -> float:
         waiting = max(1.0, 4 * machine.vectors / (tile.rows * tile.cols * tile.lines))
         step = step_of(call.group, target).products / call.group
         lanes = target.lanes(call.contract.sum_type)
-        return multiply_adds(call) * padded * waiting * step / (lanes * machine.vectors)
+        bands = max(1, len(call.factors))
+        return multiply_adds(call) * bands * padded * waiting * step / (lanes * machine.vectors)
     size = max(v.dtype.size for v in (*call.reads(), *call.writes()))
     operations = _FLOPS[type(call)](call, FUNCTION_COST)
     return operations * max(4, size) / (machine.vector_bytes * machine.vectors)

@@ -158,6 +158,25 @@ def _groups(b: ir.IRBuilder, x: ir.Value, step: ir.Value | None, lanes: int) -> 
     return b.bitcast(groups, ir.VectorType(I32, lanes))
 
 
+def times(tiles: tuple[Tile, ...], target: Target) -> Instruction:
+    """times(accs, factor): each of a tuple of I32 accumulators multiplied by a number, modulo 2**32."""
+
+    def meaning(accs: tuple[np.ndarray, ...], factor: int) -> tuple[np.ndarray, ...]:
+        return tuple(acc * np.int32(factor) for acc in accs)
+
+    def emit(b: ir.IRBuilder, result: Any, kinds: Any, args: Sequence[ir.Value]) -> ir.Value:
+        accs, factor = args
+        number = b.trunc(factor, I32)
+        for k, t in enumerate(tiles):
+            splat, held = Vectors(b, target, t.lanes).splat(number), b.extract_value(accs, k)
+            for n in range(t.rows * t.cols):
+                held = b.insert_value(held, b.mul(b.extract_value(held, n), splat), n)
+            accs = b.insert_value(accs, held, k)
+        return accs
+
+    return operation("times", meaning, lambda accs, factor: types.Tuple(tiles), emit)
+
+
 def _half(b: ir.IRBuilder, codes: ir.Value, part: int) -> ir.Value:
     """16 times the weights in the lower (0) or upper halves of bytes."""
     lanes = codes.type.count

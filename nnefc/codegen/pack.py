@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nnefc.codegen.bands import Bands, banded
 from nnefc.codegen.choice import FUNCTION_COST, arithmetic
 from nnefc.codegen.groups import (
     GROUP,
@@ -39,6 +40,7 @@ from nnefc.codegen.tiles import (
 from nnefc.codegen.ways import RULES, Ways, way_of
 from nnefc.ir.expr import arg, const
 from nnefc.ir.program import Call, Contract, Map, Program
+from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 
 GATHER = {True: 2.0, False: 4.0}
@@ -50,7 +52,8 @@ are neighbours, too, and if not."""
 class Panels(Call):
     """A Contract whose weights are packed: ``w`` is (G..., panel, R..., tile.width), zero-padded; see ``Contract``.
     Where a step sums a ``group`` of neighbours, R... are the steps, and the group's weights the last dimension: for
-    NIBBLES their bytes, each of two weights.
+    NIBBLES their bytes, each of two weights. Weights of I32 are (G..., panel, bands, R..., tile.width, 4), and sums
+    multiplied by one of ``factors`` after each band; see ``codegen.bands``.
 
     With ``pixel_lanes`` the tile's lanes lie along pixels, its rows are all the outputs, and so is the one panel; a
     group is of neighbours in the last reduced dimension of ``x``, whatever their step."""
@@ -61,6 +64,7 @@ class Panels(Call):
     tile: TileShape
     pixel_lanes: bool = False
     group: int = 1
+    factors: tuple[int, ...] = ()
 
     def reads(self) -> tuple[View, ...]:
         return (self.x, self.w, *self.contract.extras)
@@ -148,6 +152,8 @@ def pack(
     shared = common_cuts([program], target, exact) if shared is None else shared
     calls: list[Call] = []
     packed: dict[tuple[View, int, int, int], View] = {}
+    constants = dict(program.constants)
+    bands: dict[str, Bands | None] = {}
     names = program.fresh_names("packed")
     written = {v.buffer.name for c in program.calls for v in c.writes()}
     room: dict[str, int] = {}
@@ -162,17 +168,23 @@ def pack(
         order = apart_order(call) if group > 1 and any(pixel_lanes for *_, pixel_lanes in parts) else None
         call, copies = with_room(call, group, order, room, names)
         calls += copies
+        if call.w.buffer.name not in bands:
+            bands[call.w.buffer.name] = banded(call, constants, names)
+        wide = bands[call.w.buffer.name]
         for part, tile, pixel_lanes in parts:
             part = replace(part, x=call.x)
             width = part.w.shape[-1] if pixel_lanes else tile.width
             w, dims = _ordered_weights(part, group, order)
             key = (w, dims, width, group)
             if key not in packed or w.buffer.name in written:
-                packed[key], copies = _pack_weights(part, w, dims, group, width, names)
+                sources = (w,) if wide is None else wide.views(w)
+                packed[key], copies = _pack_weights(part, sources, dims, group, width, names)
                 calls += copies
+            factors = () if wide is None else wide.factors
             x = ordered_x(part, order)
-            calls.append(Panels(x, packed[key], part, tile, pixel_lanes, group, origin=call.origin))
-    return program.replace(calls=tuple(grown(c, room) for c in calls) if room else tuple(calls))
+            calls.append(Panels(x, packed[key], part, tile, pixel_lanes, group, factors, origin=call.origin))
+    made = tuple(grown(c, room) for c in calls) if room else tuple(calls)
+    return program.replace(calls=made, constants=constants)
 
 
 def _parts(
@@ -213,9 +225,10 @@ def _cut_time(call: Contract, cut: Cut, group: int, target: Target) -> float:
 
 
 def _pixel_tile(call: Contract, group: int, target: Target) -> tuple[float, TileShape] | None:
-    """:func:`pixel_tile` for a contraction, with the time for one pixel; None if there is none."""
+    """:func:`pixel_tile` for a contraction, with the time for one pixel; None if there is none, as for weights in
+    bands."""
     pixels, order = pixel_loop(call), apart_order(call) if group == GROUP else None
-    if pixels is None or group not in (1, GROUP) or (group == GROUP and order is None):
+    if pixels is None or group not in (1, GROUP) or (group == GROUP and order is None) or call.w.dtype is DType.I32:
         return None
     line, x = line_loop(call, pixels), ordered_x(call, order)
     found = pixel_tile(
@@ -273,22 +286,40 @@ def _ordered_weights(call: Contract, group: int, order: Sequence[int] | None) ->
 
 
 def _pack_weights(
-    call: Contract, w: View, dims: int, group: int, width: int, names: Iterator[str]
+    call: Contract, sources: Sequence[View], dims: int, group: int, width: int, names: Iterator[str]
 ) -> tuple[View, list[Call]]:
-    """The view of weights packed in panels of ``width`` outputs, and the calls that fill it."""
+    """The view of weights, or of several bands of them, packed in panels of ``width`` outputs, and the calls that fill
+    it."""
     calls: list[Call] = []
     name = next(names)
     tail: tuple[int, ...] = ()
     if group > 1:
-        w, calls = grouped(w, dims, group, names)
+        made = [grouped(w, dims, group, names) for w in sources]
+        sources, calls = [w for w, _ in made], [c for _, copies in made for c in copies]
         tail = (min(group, 4),)
+    w, bands = sources[0], (len(sources),) if len(sources) > 1 else ()
     axis, lane = call.groups, w.rank - 1 - len(tail)
-    whole, rest = divmod(w.shape[lane], width)
-    shape = (*w.shape[:axis], whole + (rest > 0), *w.shape[axis:lane], width, *tail)
+    panels = math.ceil(w.shape[lane] / width)
+    shape = (*w.shape[:axis], panels, *bands, *w.shape[axis:lane], width, *tail)
     out = View(Buffer(name, w.dtype, math.prod(shape), Role.TEMP), 0, shape, dense_strides(shape))
+    for k, w in enumerate(sources):
+        band = out.slice(axis + 1, k, 1).squeeze(axis + 1) if bands else out
+        calls += _filled(w, band, axis, lane, group == NIBBLES)
+    calls = [replace(c, origin=call.origin) for c in calls]
+    full = (*call.w.shape[:axis], *shape[axis:])
+    strides = tuple(0 if n == 1 else s for n, s in zip(shape, out.strides, strict=True))
+    return replace(out, shape=full, strides=strides), calls
+
+
+def _filled(w: View, out: View, axis: int, lane: int, halves: bool) -> list[Call]:
+    """What copies weights to panels, dimension ``axis`` of ``out``, of their outputs, dimension ``lane``; with
+    ``halves`` as half bytes."""
+    calls: list[Call] = []
+    width = out.shape[lane + 1]
+    whole, rest = divmod(w.shape[lane], width)
 
     def copy(source: View, goal: View) -> Map:
-        expr, inputs = nibbles(source) if group == NIBBLES else (arg(0, w.dtype), (source,))
+        expr, inputs = nibbles(source) if halves else (arg(0, w.dtype), (source,))
         return Map((expr,), inputs, (goal,))
 
     if rest:
@@ -299,10 +330,7 @@ def _pack_weights(
         source = w.slice(lane, 0, whole * width).split_dim(lane, (whole, width))
         source = source.transpose((*range(axis), lane, *range(axis, lane), *range(lane + 1, source.rank)))
         calls.append(copy(source, out.slice(axis, 0, whole)))
-    calls = [replace(c, origin=call.origin) for c in calls]
-    full = (*call.w.shape[:axis], *shape[axis:])
-    strides = tuple(0 if n == 1 else s for n, s in zip(shape, out.strides, strict=True))
-    return replace(out, shape=full, strides=strides), calls
+    return calls
 
 
 def _shared_groups(w: View, groups: int) -> View:

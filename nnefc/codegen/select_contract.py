@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from nnefc.codegen.bands import MOST_BANDS
 from nnefc.codegen.choice import Choice, operands_of
 from nnefc.codegen.groups import NIBBLE_SCALE, NIBBLES
 from nnefc.codegen.kernels.contract import ContractKernel
@@ -154,7 +155,8 @@ def select_contract(call: Panels, target: Target) -> Choice:
     units = volume(without(pixels, k)) * math.ceil(row.extent / block)
     denser = plain.sum_type.size // call.w.dtype.size
     operands = operands_of(views, lane, row)
-    final, start = _without_bias(_final(plain, group), operands)
+    bands = call.factors
+    final, start = (plain.post or arg(0, plain.sum_type), 0) if bands else _without_bias(_final(plain, group), operands)
     spec = ContractKernel(
         final,
         operands,
@@ -169,7 +171,9 @@ def select_contract(call: Panels, target: Target) -> Choice:
         group,
         start,
         sum_parts(tile, inner.extent) if group == 1 and panel.extent == 1 and not start else 1,
+        bool(bands),
     )
+    weights = volume(reduced) * tile.width * per_output * max(1, len(bands))
     geometry = (
         row.extent,
         outputs,
@@ -177,7 +181,8 @@ def select_contract(call: Panels, target: Target) -> Choice:
         inner.extent,
         inner.strides[0],
         block,
-        *prefetching(volume(reduced) * tile.width * per_output, units, block // tile.rows, tile, denser, per_output),
+        *prefetching(weights, units, block // tile.rows, tile, denser, per_output),
+        *((len(bands), *bands, *(1,) * (MOST_BANDS - len(bands))) if bands else ()),
         *row.strides,
         *lane.strides,
         *flattened(tuple(outer)),

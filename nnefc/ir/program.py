@@ -126,7 +126,7 @@ class Contract(Call):
     ``groups``, ``reduced`` count the dimensions ``g`` and ``r``; ``o`` is one dimension, the last of ``w`` and
     ``output``; ``p`` is what remains of ``output``. In ``post``, ``$0`` is the sum (None: just that). Matrix products,
     batched too, and convolutions (``x`` a window view) are contractions. The types of ``x`` and ``w`` are a pair of
-    SUM_TYPES, which says that of ``$0``; integer sums are modulo 2**32.
+    SUM_TYPES, which says that of ``$0``; integer sums are modulo 2**32, and a ``w`` of I32 is constant.
     """
 
     x: View

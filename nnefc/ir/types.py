@@ -90,6 +90,7 @@ SUM_TYPES = {
     (DType.F16, DType.BF16): DType.F32,
     (DType.BF16, DType.BF16): DType.F32,
     (DType.U8, DType.I8): DType.I32,
+    (DType.U8, DType.I32): DType.I32,
 }
 """What a contraction adds up in, by the element types of its operands."""
 

@@ -85,16 +85,22 @@ def codes_of(values: np.ndarray, code: LinearCode) -> np.ndarray:
     return np.clip(steps, code.low, code.high).astype(code.dtype.numpy)
 
 
-MOST_PLACES = 6
-"""How far powers of two may lie apart to be 8-bit codes."""
+MOST_PLACES = 30
+"""How far powers of two may lie apart to be codes of 32 bits."""
 
 
-def power_codes(values: np.ndarray) -> tuple[np.ndarray, float] | None:
-    """Powers of two, of either sign, and zeros as 8-bit codes and their scale: what multiplies by a code shifts by its
-    exponent. None where the powers lie too far apart."""
-    exponents = np.frexp(np.abs(values[values != 0]).astype(np.float64))[1] - 1
-    low, high = (int(exponents.min()), int(exponents.max())) if exponents.size else (0, 0)
-    if high - low > MOST_PLACES:
+def power_codes(values: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Powers of two, of either sign, and zeros as codes of 8 bits, or of 32 where they lie far apart, and their scales,
+    one for each item of dimension ``axis`` or, where that is None, a single one (float64): what multiplies by a code
+    shifts by its exponent. None where powers of one scale lie more than MOST_PLACES apart."""
+    exponents = np.frexp(np.abs(values.astype(np.float64)))[1] - 1
+    others = tuple(d for d in range(values.ndim) if d != axis)
+    some = values != 0
+    low = exponents.min(others, initial=2**15, where=some, keepdims=True)
+    high = exponents.max(others, initial=-(2**15), where=some, keepdims=True)
+    if (high - low).max(initial=0) > MOST_PLACES:
         return None
-    scale = 2.0**low
-    return (values / scale).astype(np.int8), scale
+    low = np.where(high < low, 0, low)
+    whole = np.sign(values) * np.exp2(np.where(some, exponents - low, 0))
+    codes = whole.astype(np.int8 if np.abs(whole).max(initial=0) < 128 else np.int32)
+    return codes, np.exp2(low.astype(np.float64)).reshape(-1 if axis is not None else ())

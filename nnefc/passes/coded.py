@@ -12,12 +12,11 @@ from nnefc.ir.program import Call, Gather, Map, Program, Reduce
 from nnefc.ir.types import DType
 from nnefc.ir.view import Role, View
 from nnefc.ir.window import Window
-from nnefc.passes.codes import SHIFT, WHOLE, Code, Decoding, bounds, decoding_of
+from nnefc.passes.codes import BYTES, SHIFT, WHOLE, Code, Decoding, bounds, decoding_of
 from nnefc.passes.fold import foldable
 from nnefc.passes.fuse import is_copy
 
 FLOATS = (DType.F32, DType.F64)
-_CODES = (DType.U8, DType.I8)
 
 
 class Coded:
@@ -49,7 +48,7 @@ class Coded:
         if view.buffer.role is not Role.TEMP:
             return
         if name in self._constant:
-            if view.dtype in _CODES:
+            if view.dtype in BYTES:
                 self._known.setdefault(name, np.zeros(view.buffer.size, view.dtype.numpy))
                 if not all(self._computed(c) for c in writers):
                     del self._known[name]
@@ -85,6 +84,8 @@ class Coded:
         if scale is None or zero is None or not scale > 0 or not np.isfinite(scale):
             return None
         source = call.inputs[decoding.code]
+        if source.dtype not in BYTES:
+            return None
         low, high = self._bounds(source)
         shift = SHIFT if source.dtype is DType.I8 else 0
         zero = int(zero) + shift
@@ -119,8 +120,8 @@ class Coded:
     # ---- weights
 
     def weights(self, view: View) -> tuple[np.ndarray, np.ndarray] | None:
-        """The codes (int16, less their zero points) and the scales (float32) of constant weights, in the view's shape;
-        None where they are no decoded codes."""
+        """The codes (less their zero points: int16, or int32 of codes of more than 8 bits) and the scales (float32) of
+        constant weights, in the view's shape; None where they are no decoded codes."""
         found = self._weights_of(view)
         if found is None:
             return None
@@ -141,6 +142,7 @@ class Coded:
             made = self._piece(call)
             if made is None or len(call.writes()) != 1:
                 return None
+            codes = codes.astype(np.result_type(codes, made[0]), copy=False)
             array(target, {name: codes})[...] = made[0]
             array(target, {name: scales})[...] = made[1]
         return codes, scales
@@ -156,10 +158,13 @@ class Coded:
         decoding = decoding_of(call.exprs[0])
         if decoding is None or call.inputs[decoding.code].buffer.name not in self._known:
             return None
-        codes = array(call.inputs[decoding.code], self._known).astype(np.int16)
+        source = call.inputs[decoding.code]
+        codes = array(source, self._known).astype(np.int16 if source.dtype in BYTES else np.int32)
         zero = 0 if decoding.zero is None else self._parameter(call, decoding.zero)
         scale = self._parameter(call, decoding.scale)
-        return None if zero is None or scale is None else (codes - np.asarray(zero, np.int16), np.asarray(scale))
+        if zero is None or scale is None or (source.dtype is DType.I32 and np.any(zero)):
+            return None
+        return (codes - np.asarray(zero, codes.dtype)), np.asarray(scale)
 
     def _parameter(self, call: Map, parameter: Expr) -> np.ndarray | float | int | None:
         leaf = parameter.args[0] if parameter.op == "cast" else parameter

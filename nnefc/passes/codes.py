@@ -12,7 +12,10 @@ SHIFT = 128
 """What is added to a signed code where it is kept as an unsigned one."""
 WHOLE = (0, 255)
 """The codes that a byte holds."""
+BYTES = (DType.U8, DType.I8)
+"""Types of codes that are computed with in the place of numbers."""
 _WIDE = (DType.F32, DType.F64)
+_CODES = (*BYTES, DType.U16, DType.I16, DType.I32)
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,14 @@ class Decoding:
 
 
 def decoding_of(expr: Expr) -> Decoding | None:
-    """The expression as a decoding of one of its arguments, a code of 8 bits; None for any other. A code that is only
-    converted stands for itself."""
-    if expr.op == "cast" and expr.dtype in _WIDE and _is_code(expr.args[0]):
+    """The expression as a decoding of one of its arguments, a code of 8, 16 or 32 bits; None for any other. A code of 8
+    bits that is only converted stands for itself."""
+    if expr.op == "cast" and expr.dtype in _WIDE and _is_code(expr.args[0], BYTES):
         return Decoding(int(expr.args[0].value or 0), const(1.0, expr.dtype), None)
     if expr.op != "mul" or expr.dtype not in _WIDE:
         return None
     steps, scale = expr.args
-    if steps.op != "cast" or scale.op not in ("const", "arg") or steps.args[0].dtype is not DType.I32:
+    if steps.op != "cast" or scale.op not in ("const", "arg") or steps.args[0].dtype not in (DType.I32, DType.I64):
         return None
     (steps,), zero = steps.args, None
     if steps.op == "sub":
@@ -73,13 +76,13 @@ def decoding_of(expr: Expr) -> Decoding | None:
         leaf = zero.args[0] if zero.op == "cast" else zero
         if leaf.op not in ("const", "arg"):
             return None
-    if steps.op != "cast" or not _is_code(steps.args[0]):
+    if steps.op != "cast" or not _is_code(steps.args[0], _CODES):
         return None
     return Decoding(int(steps.args[0].value or 0), scale, zero)
 
 
-def _is_code(expr: Expr) -> bool:
-    return expr.op == "arg" and expr.dtype in (DType.U8, DType.I8)
+def _is_code(expr: Expr, types: tuple[DType, ...]) -> bool:
+    return expr.op == "arg" and expr.dtype in types
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from nnefc.ir.encoding import EXECUTIONS, Encoding, Parameter
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Origin, Tensor, Value
 from nnefc.ir.types import DType, TensorType
+from nnefc.ops.codes import MAX_BITS
 from nnefc.ops.evaluate import stored_tensor, variable_values
 from nnefc.ops.linear_code import LinearCode, codes_of, linear_code, power_codes
 from nnefc.ops.primitive import primitives
@@ -16,7 +17,7 @@ from nnefc.ops.quantized import check_encoding
 from nnefc.ops.stored import CODED_ITEMS
 
 CODE_BITS = 8
-"""Bits of the codes that integer kernels take."""
+"""Bits of the codes of computed tensors that integer kernels take."""
 
 
 def encode(graph: Graph, execution: str, notes: list[str] | None = None) -> Graph:
@@ -213,11 +214,9 @@ class _Encoding:
     def _codes(self, op: Op, stored: Tensor, encoding: Encoding) -> tuple[np.ndarray, Operand, Operand] | None:
         """The codes of a stored tensor, their scale and zero point; None, with a note, where it keeps floats."""
         name, code = op.output.name, linear_code(encoding, op.output.type.rank)
-        if code is None and encoding.algorithm == "logarithmic_quantize":
-            powers = power_codes(self._pseudo_values(op, stored, encoding))
-            if powers is not None:
-                return powers[0], Literal(powers[1], DType.F32), Literal(0, DType.I8)
-        if code is None or code.bits > CODE_BITS:
+        if encoding.algorithm == "logarithmic_quantize":
+            return self._powers(op, stored, encoding)
+        if code is None or code.bits > MAX_BITS:
             self._say(name, encoding, code)
             return None
         scale, zero = self._parameters(code, DType.F32, name, op.origin)
@@ -226,6 +225,19 @@ class _Encoding:
         else:
             codes = codes_of(variable_values(self._graph, op), code)
         return codes.astype(code.dtype.numpy), scale, zero
+
+    def _powers(self, op: Op, stored: Tensor, encoding: Encoding) -> tuple[np.ndarray, Operand, Operand] | None:
+        """The same for powers of two."""
+        rank, wide = op.output.type.rank, [d for d, n in enumerate(np.shape(encoding["max"])) if n > 1]
+        axis = wide[0] if len(wide) == 1 else None
+        found = power_codes(self._pseudo_values(op, stored, encoding), axis)
+        if found is None:
+            self._say(op.output.name, encoding, None)
+            return None
+        codes, scale = found
+        shape = [-1 if d == axis else 1 for d in range(rank)] if axis is not None else ()
+        zero = Literal(0, DType.of(codes.dtype))
+        return codes, self._parameter(scale.reshape(shape), DType.F32, f"{op.output.name}_scale", op.origin), zero
 
     def _pseudo_values(self, op: Op, stored: Tensor, encoding: Encoding) -> np.ndarray:
         values = variable_values(self._graph, op)

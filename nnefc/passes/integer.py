@@ -32,7 +32,7 @@ from nnefc.passes.codes import (
     written_shifted,
 )
 from nnefc.passes.fold import prune
-from nnefc.passes.products import Operand, Refused, product, require_room, with_sum
+from nnefc.passes.products import MOST, Operand, Refused, most_of, product, require_room, with_sum
 
 
 def integer(program: Program, notes: list[str] | None = None) -> Program:
@@ -172,24 +172,42 @@ class _Rewriting:
         held = self._coded.weights(c.w)
         if held is None:
             raise Refused("its second operand is neither constant codes nor quantized to 8 bits with one scale for all")
-        codes, scales = held
         first = c.groups
         axes = tuple(range(first, first + c.reduced))
-        scale = _uniform(codes, scales, axes)
-        if scale is None:
-            raise Refused("the scale of its weights differs between elements that are added up")
-        require_room(_magnitude(codes, axes))
-        weights = self._stored(c.w, codes)
+        codes, scale = _settled(*held, axes)
         between = (1,) * (c.output.rank - first - 1)
-        shape = (*codes.shape[:first], *between, codes.shape[-1])
-        correction = (-code.zero * codes.sum(axes, dtype=np.int64)).reshape(shape)
-        factor = (scale * code.scale).reshape(shape)
-        total, extras = arg(0, DType.I32), list(c.extras)
-        if correction.any():
-            total = call("add", total, self._operand(correction, DType.I32, c.output, extras))
-        real = call("mul", cast(total, code.dtype), self._operand(factor, code.dtype, c.output, extras))
+        scale = (scale * code.scale).reshape((*codes.shape[:first], *between, codes.shape[-1]))
+        (codes, _), *above = _parts(codes, axes)
+        lowest = replace(c, x=self._codes(c.x), w=self._stored(c.w, codes))
+        calls, extras, more = [], list(c.extras), []
+        for high, worth in above:
+            strides = dense_strides(c.output.shape, c.output.dense_order)
+            out = Buffer(next(self._names), DType.I32, c.output.volume, Role.TEMP)
+            extras.append(View(out, 0, c.output.shape, strides))
+            own: list[View] = []
+            total = self._corrected(c, code, high, axes, own)
+            sums = replace(lowest, w=self._stored(c.w, high), post=total, extras=tuple(own), output=extras[-1])
+            calls.append(sums)
+            more.append(self._scaled(arg(len(extras), DType.I32), scale * worth, code, c, extras))
+        real = self._scaled(self._corrected(c, code, codes, axes, extras), scale, code, c, extras)
+        for term in more:
+            real = call("add", real, term)
         post = with_sum(c.post, real, c.extras)
-        return [replace(c, x=self._codes(c.x), w=weights, post=post, extras=tuple(extras))]
+        return [*calls, replace(lowest, post=post, extras=tuple(extras))]
+
+    def _corrected(self, c: Contract, code: Code, codes: np.ndarray, axes: tuple[int, ...], extras: list[View]) -> Expr:
+        """The sum of products of codes, less what the zero point contributes to it."""
+        total = arg(0, DType.I32)
+        correction = -code.zero * codes.sum(axes, dtype=np.int64)
+        if not correction.any():
+            return total
+        between = (1,) * (c.output.rank - c.groups - 1)
+        correction = correction.reshape((*codes.shape[: c.groups], *between, codes.shape[-1]))
+        return call("add", total, self._operand(correction, DType.I32, c.output, extras))
+
+    def _scaled(self, total: Expr, factor: np.ndarray, code: Code, c: Contract, extras: list[View]) -> Expr:
+        """An integer sum as the number that it stands for."""
+        return call("mul", cast(total, code.dtype), self._operand(factor, code.dtype, c.output, extras))
 
     def _sum(self, c: Window | Reduce) -> Call:
         """A sum of decoded numbers, or of their products with weights."""
@@ -229,15 +247,13 @@ class _Rewriting:
     ) -> Call:
         kept = c.kept if isinstance(c, Window) else views[0].rank - c.axes
         axes = tuple(range(kept, codes.ndim))
-        scale = _uniform(codes, scales, axes)
-        if scale is None:
-            raise Refused("the scale of its weights differs between elements that are added up")
-        require_room(_magnitude(codes, axes))
+        codes, scale = _settled(codes, scales, axes)
+        require_room(most_of(codes, axes))
         weights, extras = self._stored(views[1], codes), list(c.extras)
         moving = [d for d in range(kept) if views[1].strides[d] and views[1].shape[d] > 1]
         scale = scale[tuple(slice(None) if d in moving else slice(0, 1) for d in range(kept))]
         factor = (scale * code.scale).reshape(*scale.shape, *(1,) * (c.output.rank - kept))
-        product = call("mul", step, cast(arg(1, DType.I8), DType.I32))
+        product = call("mul", step, cast(arg(1, weights.dtype), DType.I32))
         total = cast(arg(0, DType.I32), code.dtype)
         real = call("mul", total, self._operand(factor, code.dtype, c.output, extras))
         post = with_sum(c.post, real, c.extras)
@@ -253,15 +269,15 @@ class _Rewriting:
     # ---- constants
 
     def _stored(self, view: View, codes: np.ndarray) -> View:
-        """The codes of weights as a constant of I8, of the order in memory that they had."""
+        """The codes of weights as a constant of I8, or of I32 where they are no signed bytes, of the order in memory
+        that they had."""
         low, high = int(codes.min(initial=0)), int(codes.max(initial=0))
-        if not -SHIFT <= low <= high < SHIFT:
-            raise Refused(f"its weights less their zero point, {low} to {high}, are no signed bytes")
+        dtype = DType.I8 if -SHIFT <= low <= high < SHIFT else DType.I32
         order = view.dense_order
         moving = [d for d in order if view.strides[d] and view.shape[d] > 1]
         once = codes[tuple(slice(None) if d in moving else slice(0, 1) for d in range(codes.ndim))]
-        flat = np.ascontiguousarray(once.transpose(order).astype(np.int8))
-        buffer = Buffer(next(self._names), DType.I8, flat.size, Role.CONST)
+        flat = np.ascontiguousarray(once.transpose(order).astype(dtype.numpy))
+        buffer = Buffer(next(self._names), dtype, flat.size, Role.CONST)
         self._constants[buffer.name] = flat.reshape(-1)
         dense = dense_strides(once.shape, order)
         strides = tuple(s if d in moving else 0 for d, s in enumerate(dense))
@@ -288,6 +304,32 @@ def _uniform(codes: np.ndarray, scales: np.ndarray, axes: tuple[int, ...]) -> np
     return np.where(largest == 0, 1.0, largest.astype(np.float64)).squeeze(axes)
 
 
-def _magnitude(codes: np.ndarray, axes: tuple[int, ...]) -> int:
-    """What sums of products of any bytes and these codes along the axes may come to."""
-    return int(np.abs(codes).sum(axes, dtype=np.int64).max(initial=0)) * WHOLE[1]
+def _settled(codes: np.ndarray, scales: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Codes that are added up along the axes, and the scale that these share. Of codes of more than 8 bits, the powers
+    of two that all of a sum have in common are the scale's. Raises Refused where scales differ."""
+    scale = _uniform(codes, scales, axes)
+    if scale is None:
+        raise Refused("the scale of its weights differs between elements that are added up")
+    if codes.dtype.itemsize > 2:
+        bits = np.bitwise_or.reduce(codes, axes, keepdims=True)
+        common = np.where(bits, bits & -bits, 1)
+        codes, scale = codes // common, scale * common.squeeze(axes)
+    return codes, scale
+
+
+def _parts(codes: np.ndarray, axes: tuple[int, ...]) -> list[tuple[np.ndarray, int]]:
+    """Codes of weights as parts times powers of two, the lowest first, whose sums of products along the axes fit I32:
+    one, or, where wide codes are too large for that, two, of which the upper one has 7 bits and signs. Raises Refused
+    where these do not fit either."""
+    most = most_of(codes, axes)
+    if most <= MOST or codes.dtype.itemsize <= 2:
+        require_room(most)
+        return [(codes, 1)]
+    magnitude = np.abs(codes)
+    places = max(int(magnitude.max()).bit_length() - 7, 0)
+    high = np.sign(codes) * (magnitude >> places)
+    low = codes - (high << places)
+    for part in (high, low):
+        if most_of(part, axes) > MOST:
+            require_room(most)
+    return [(low, 1), (high, 1 << places)]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from nnefc.ir.expr import Expr, arg, call, cast, const
 from nnefc.ir.program import Call, Contract, Map, Reduce
 from nnefc.ir.types import DType
@@ -33,6 +35,12 @@ def require_room(most: int) -> None:
     """Raises Refused where sums of magnitudes up to ``most`` do not fit I32."""
     if most > MOST:
         raise Refused(f"its sums may come to {most}, more than 32 bits hold")
+
+
+def most_of(codes: np.ndarray, axes: tuple[int, ...]) -> int:
+    """What sums of products of bytes, less any zero point, and these codes along the axes may come to in magnitude."""
+    parts = (np.maximum(codes, 0), np.minimum(codes, 0))
+    return WHOLE[1] * max(int(np.abs(part.sum(axes, dtype=np.int64)).max(initial=0)) for part in parts)
 
 
 def with_sum(post: Expr | None, real: Expr, extras: Sequence[View]) -> Expr:

@@ -31,11 +31,11 @@ from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.ir.window import Window
 from nnefc.passes.coded import once
 from nnefc.passes.codes import WHOLE, Quantization, argument_code, quantization_of, replaced
+from nnefc.passes.products import MOST, most_of
 
 F32, I32 = DType.F32, DType.I32
 COARSE = 1 / 16
 """Codes that a step of the sum may make for a bias to be rounded to steps: what is lost is half as much."""
-MOST = 2**31 - 1
 INTEGER_ZERO = 1e-3
 """How far from a whole number a zero point may lie, by rounding."""
 
@@ -83,6 +83,10 @@ def _requantized(c: Call, constants: _Constants) -> Call:
 
 def _most(c: Contract | Window | Reduce, constants: _Constants) -> int:
     """What the integer sum of a call may come to."""
+    weights, kept = _weights(c)
+    if weights is not None and weights.dtype is I32 and weights.buffer.name in constants.values:
+        axes = range(kept, weights.rank - isinstance(c, Contract))
+        return most_of(array(once(weights), constants.values), tuple(axes))
     if isinstance(c, Contract):
         if c.w.dtype is not DType.I8:
             return 0
@@ -92,6 +96,14 @@ def _most(c: Contract | Window | Reduce, constants: _Constants) -> int:
     count = c.taps if isinstance(c, Window) else int(np.prod(c.inputs[0].shape[c.inputs[0].rank - c.axes :]))
     weighted = len(c.weights) if isinstance(c, Window) else len(c.inputs) - 1
     return WHOLE[1] * count * (128 if weighted else 1)
+
+
+def _weights(c: Contract | Window | Reduce) -> tuple[View | None, int]:
+    """What the codes of a call are multiplied by, and how many of its dimensions come before those summed up."""
+    if isinstance(c, Contract):
+        return c.w, c.groups
+    more, kept = (c.weights, c.kept) if isinstance(c, Window) else (c.inputs[1:], c.output.rank)
+    return (more[0] if more else None), kept
 
 
 @dataclass

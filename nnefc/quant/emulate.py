@@ -43,12 +43,13 @@ class Emulation:
 def emulate(graph: Graph, samples: Iterable[Mapping[str, np.ndarray]]) -> Emulation:
     """The answers of a quantized graph whose contractions of codes add up saturated sums of two neighbouring products,
     neighbours being as they lie in memory: input channels of a pixel. Everything else is as :func:`nnefc.compile` with
-    ``execution="integer"`` computes it: depthwise convolutions, which engines compute otherwise, are exact."""
+    ``execution="integer"`` computes it: depthwise convolutions, which engines compute otherwise, are exact, and so are
+    weights of more than 8 bits."""
     program = pipeline.run(graph)
     made = Emulation({})
 
     def run(call: Call, memory: Memory) -> None:
-        if not isinstance(call, Contract) or call.sum_type is not DType.I32:
+        if not isinstance(call, Contract) or call.w.dtype is not DType.I8:
             run_call(call, memory)
             return
         name = next(iter(call.origin.names), call.output.buffer.name)

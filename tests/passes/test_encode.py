@@ -13,6 +13,7 @@ from nnefc.codegen.execution import execution_of
 from nnefc.errors import InvalidModelError
 from nnefc.formats.nnef import format_graph
 from nnefc.ir.graph import Graph, Tensor
+from nnefc.ir.program import Contract
 from nnefc.ir.verify import verify
 from nnefc.passes import pipeline
 from nnefc.passes.encode import encode
@@ -110,18 +111,75 @@ def test_stored_codes_are_used_as_they_are() -> None:
     assert np.array_equal(nnefc.compile(graph)(x), nnefc.evaluate(graph, {"x": x}, execution="integer")["y"])
 
 
-def test_logarithmic_weights_are_powers_of_two_on_integers() -> None:
+LOGARITHMS = {
+    "near": ("logarithmic_quantize(max = 2.0, bits = 2)", np.int8, 8),
+    "far": ("logarithmic_quantize(max = 2.0, bits = 4)", np.int32, 2**15),
+    "channels": ("logarithmic_quantize(max = [[2.0], [0.001], [64.0], [1e-6]], bits = 4)", np.int32, 2**15),
+}
+
+
+@pytest.mark.parametrize("kind", ("f32", "codes"))
+@pytest.mark.parametrize("case", LOGARITHMS)
+def test_logarithmic_weights_are_powers_of_two_on_integers(case: str, kind: str) -> None:
+    """Stored as numbers, which have signs, or as codes, which have none (NNEF 1.0.5, 5.2)."""
+    encoding, dtype, most = LOGARITHMS[case]
+    rng, x = np.random.default_rng(2), np.random.default_rng(4).normal(size=(2, 6)).astype(np.float32)
+    w = rng.normal(size=(4, 6)) * 2.0 ** rng.integers(-15, 2, (4, 6)) * np.array([[1], [0.001], [32], [1e-6]])
+    weights = Tensor(w.astype(np.float32), "float", 32)
+    if kind == "codes":
+        weights = Tensor(rng.integers(0, 4 if dtype is np.int8 else 16, (4, 6)).astype(np.uint8), "quint", 8)
+    graph, notes = network_of(zero_point(0.05, 100), encoding, zero_point(0.1, 3), weights), []
+    program = pipeline.run(graph, notes=notes)
+    assert execution_of(program).share == 1 and not notes
+    codes = np.abs(encode(graph, "integer").tensors["w_codes"].data).ravel()
+    assert codes.dtype == dtype and codes.max() <= most
+    assert set(codes.tolist()) <= {0, *(1 << k for k in range(16))}
+    exact, meant = (nnefc.evaluate(graph, {"x": x}, execution=e)["y"] for e in ("integer", "float"))
+    assert np.abs(exact - meant).max() <= 0.1001
+    assert np.array_equal(nnefc.compile(graph)(x), exact)
+
+
+def test_weights_of_9_to_16_bits_run_on_integers() -> None:
+    x = np.random.default_rng(4).normal(size=(2, 6)).astype(np.float32)
+    for bits in range(9, 17):
+        w = zero_point(float(np.float32(4 / 2**bits)), 0, bits=bits, signed=True, symmetric=True)
+        graph, notes = network_of(zero_point(0.05, 100), w, zero_point(0.1, 3)), []
+        assert execution_of(pipeline.run(graph, notes=notes)).share == 1 and not notes
+        exact, meant = (nnefc.evaluate(graph, {"x": x}, execution=e)["y"] for e in ("integer", "float"))
+        assert np.abs(exact - meant).max() <= 0.1001
+        assert np.array_equal(nnefc.compile(graph)(x), exact)
+
+
+POWERS = {
+    "one sum": ((23, 0), 1, []),
+    "two sums": ((24, 3, 0), 2, []),
+    "as large as two can be": ((30, 22, 22, 0), 2, []),
+    "larger": (
+        (30, 23, 23, 0),
+        1,
+        ["y is computed in float: its sums may come to 278082355965, more than 32 bits hold"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", POWERS)
+def test_sums_that_32_bits_do_not_hold_are_two_or_stay_in_float_with_a_note(case: str) -> None:
+    """(2^23 + 1) times 255 is less than 2^31, (2^24 + 2^3 + 1) times 255 is not."""
+    powers, count, why = POWERS[case]
+    weights = np.full((4, 6), 2.0**-30, np.float32)
+    weights[0, : len(powers)] = 2.0 ** (np.array(powers) - 30)
+    stored = Tensor(weights, "float", 32)
     graph, notes = (
-        network_of(zero_point(0.05, 100), "logarithmic_quantize(max = 2.0, bits = 2)", zero_point(0.1, 3)),
+        network_of(zero_point(0.05, 100), "logarithmic_quantize(max = 1.0, bits = 6)", zero_point(0.01, 3), stored),
         [],
     )
     program = pipeline.run(graph, notes=notes)
-    assert execution_of(program).share == 1 and not notes
-    codes = encode(graph, "integer").tensors["w_codes"].data
-    assert set(np.abs(codes).ravel().tolist()) <= {1, 2, 4, 8}
+    assert len([c for c in program.calls if isinstance(c, Contract)]) == count
+    assert execution_of(program).share == (not why) and notes == why
     x = np.random.default_rng(4).normal(size=(2, 6)).astype(np.float32)
     exact, meant = (nnefc.evaluate(graph, {"x": x}, execution=e)["y"] for e in ("integer", "float"))
-    assert np.abs(exact - meant).max() <= 0.1001
+    assert np.abs(exact - meant).max() <= 0.01001
+    assert np.array_equal(nnefc.compile(graph)(x), exact)
 
 
 FLOATS = {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from quantized_cases import Layer, decoded, f32, literals, network, quantized, requantized, shifted, sums, zero_point
@@ -10,6 +13,8 @@ import nnefc
 from nnefc.codegen.execution import execution_of
 from nnefc.ir.graph import Graph, Tensor
 from nnefc.passes import pipeline
+
+Draw = Callable[[np.random.Generator, bool], tuple[Layer, np.ndarray]]
 
 
 def encoding(parameters: tuple[float, int, int, int]) -> str:
@@ -51,8 +56,19 @@ def drawn(rng: np.random.Generator, half_up: bool) -> tuple[Layer, np.ndarray]:
     return layer, f32(rng.normal(size=(2, groups * inner, size, size)))
 
 
+def drawn_powers(rng: np.random.Generator, half_up: bool) -> tuple[Layer, np.ndarray]:
+    """A layer of powers of two up to 2^15 apart and an input. In each channel the least power is 1."""
+    layer, x = drawn(rng, half_up)
+    spread = int(rng.integers(0, 16))
+    w = rng.choice([-1, 1, 1, 0], layer.w.shape) << rng.integers(0, spread + 1, layer.w.shape)
+    w[:, 0, 0, 0] = rng.choice([-1, 1], len(w))
+    scale = f32(layer.w_scale * 2.0 ** min(7 - spread, 0))
+    return replace(layer, w=w, w_scale=scale, w_zero=np.zeros_like(layer.w_zero)), x
+
+
 def codes_of(layer: Layer) -> Tensor:
-    return Tensor(layer.w.astype(np.int8), "int", 8)
+    wide = np.abs(layer.w).max() > 127
+    return Tensor(layer.w.astype(np.int32 if wide else np.int8), "int", 32 if wide else 8)
 
 
 def layer_network(layer: Layer, x: np.ndarray) -> Graph:
@@ -65,7 +81,7 @@ def layer_network(layer: Layer, x: np.ndarray) -> Graph:
     tensors = {"wq": codes_of(layer), "bias": Tensor(layer.bias[None], "float", 32)}
     lines = [
         f"ws = constant(shape = [{shape[0]}], value = {scale});",
-        f"wq: i8{list(shape)} = variable<integer>(shape = {list(shape)}, label = 'wq');",
+        f"wq: i{codes_of(layer).bits}{list(shape)} = variable<integer>(shape = {list(shape)}, label = 'wq');",
         f"w = dequantize_linear(wq, ws, {int(layer.w_zero[0])});",
         f"bias = variable(shape = [1, {shape[0]}], label = 'bias');",
     ]
@@ -101,8 +117,18 @@ def output_shape(layer: Layer, x: np.ndarray) -> tuple[int, ...]:
 @pytest.mark.parametrize("half_up", (True, False))
 @pytest.mark.parametrize("seed", range(40))
 def test_layers_are_exact(seed: int, half_up: bool) -> None:
-    layer, x = drawn(np.random.default_rng(seed), half_up)
-    graph = layer_network(layer, x)
+    check_exact(*drawn(np.random.default_rng(seed), half_up))
+
+
+@pytest.mark.parametrize("half_up", (True, False))
+@pytest.mark.parametrize("seed", range(200, 230))
+def test_layers_of_powers_of_two_are_exact(seed: int, half_up: bool) -> None:
+    check_exact(*drawn_powers(np.random.default_rng(seed), half_up))
+
+
+def check_exact(layer: Layer, x: np.ndarray) -> None:
+    """The layer is computed on integers alone, and what it gives is what they add up to."""
+    graph, half_up = layer_network(layer, x), layer.half_up
     program = pipeline.run(graph)
     assert execution_of(program).share == 1 and not execution_of(program).islands
     moved = shifted(layer)
@@ -118,10 +144,12 @@ PATHS = ("host", "x86_64-unknown-linux-gnu:x86-64-v3", "x86_64-unknown-linux-gnu
 
 @pytest.mark.parametrize("half_up", (True, False))
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("seed", range(100, 103))
-def test_compiled_layers_give_the_same_codes(seed: int, path: str, half_up: bool) -> None:
+@pytest.mark.parametrize(
+    ("seed", "draw"), [(s, drawn) for s in range(100, 103)] + [(s, drawn_powers) for s in range(3)]
+)
+def test_compiled_layers_give_the_same_codes(seed: int, draw: Draw, path: str, half_up: bool) -> None:
     """With the dot product of bytes, with products of 16 bits, and without either; by any number of threads."""
-    layer, x = drawn(np.random.default_rng(seed), half_up)
+    layer, x = draw(np.random.default_rng(seed), half_up)
     graph = layer_network(layer, x)
     wanted = nnefc.evaluate(graph, {"x": x}, execution="integer")["y"]
     for threads in (1, 2, 3):

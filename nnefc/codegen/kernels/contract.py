@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.bands import MOST_BANDS
 from nnefc.codegen.kernels import columns
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
@@ -28,15 +29,19 @@ class ContractKernel(OperandKernel):
     table of x's places in the others. What follows is ``group`` elements on. Sums start from the operand
     ``start``, which is the same for all rows, or from 0 if that is 0.
 
+    Weights that are ``banded`` follow one band after the other; after each, sums, which start from 0, are multiplied
+    by a factor.
+
     Sums are kept in ``parts``, to which neighbours in the innermost loop are added in turns. If these are several,
     there is one panel, sums start from 0, and ``group`` is 1.
 
     Every tile asks for a share of the next panel's weights: their number, and how many per step of the reduction.
 
     Geometry: rows, outputs, outer reduced extent in all, inner reduced extent, x's step in it, rows of a block;
-    elements of a panel, units of one panel, elements that a unit, a tile and a step prefetch; strides per operand along
-    rows and lanes; per outer loop its extent and strides for the operands, for the number of the first output and for
-    that of the first row; where x starts at each index of the outer reduced loops.
+    elements of a panel, units of one panel, elements that a unit, a tile and a step prefetch; if banded, the number of
+    bands and MOST_BANDS factors, of which so many count; strides per operand along rows and lanes; per outer loop its
+    extent and strides for the operands, for the number of the first output and for that of the first row; where x
+    starts at each index of the outer reduced loops.
     """
 
     family: ClassVar[str] = "contract"
@@ -53,6 +58,7 @@ class ContractKernel(OperandKernel):
     group: int = 1
     start: int = 0
     parts: int = 1
+    banded: bool = False
 
     def build(self, target: Target) -> Callable[..., Any]:
         from nnefc.codegen import instructions as i
@@ -62,7 +68,8 @@ class ContractKernel(OperandKernel):
         row_at, _, outer_at, _ = _layout(self)
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count + 2), i.unit_offsets(count + 2, self.outer)
-        product = _product(self, target) if self.parts == 1 else _product_in_parts(self, target)
+        making = _product_in_bands if self.banded else _product if self.parts == 1 else _product_in_parts
+        product = making(self, target)
         whole, part = _store(self, target, False), _store(self, target, True)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
@@ -87,11 +94,16 @@ class ContractKernel(OperandKernel):
         return kernel
 
 
+_BANDS_AT = 11
+"""Where the geometry tells of bands, if weights are banded."""
+
+
 def _layout(spec: ContractKernel) -> tuple[int, int, int, int]:
     """Geometry positions: row and lane strides, outer loops, where x starts."""
     count = len(spec.operands)
-    outer = 11 + 2 * count
-    return 11, 11 + count, outer, outer + spec.outer * (count + 3)
+    rows = _BANDS_AT + (1 + MOST_BANDS if spec.banded else 0)
+    outer = rows + 2 * count
+    return rows, rows + count, outer, outer + spec.outer * (count + 3)
 
 
 def _product(spec: ContractKernel, target: Target) -> Any:
@@ -121,6 +133,39 @@ def _product(spec: ContractKernel, target: Target) -> Any:
                 w += width
                 fetch(p[1], ahead)
                 ahead += more
+        return sums
+
+    return product
+
+
+def _product_in_bands(spec: ContractKernel, target: Target) -> Any:
+    """As ``_product``, of weights in bands."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen.device import device
+    from nnefc.codegen.dots import dot, times
+
+    group = spec.group
+    tiles, width = columns.tiles(spec), (spec.cols * spec.lanes + spec.last) * group
+    dots, scaled = dot(tiles, target, group), times(tiles, target)
+    zero, fetch, geometry = i.zero_tiles(tiles), i.prefetch, i.geometry
+    unit_step = spec.unit
+    row_at, _, _, reduced_at = _layout(spec)
+
+    @device
+    def product(p: Any, offsets: Any, g: Any, ahead: int, valid: int) -> Any:
+        sums = zero()
+        w = offsets[1]
+        inner, row_step, more = geometry(g, 3), geometry(g, row_at), geometry(g, 10)
+        for band in range(geometry(g, _BANDS_AT)):
+            for a in range(geometry(g, 2)):
+                x = offsets[0] + geometry(g, reduced_at + a)
+                for _ in range(inner):
+                    sums = dots(sums, p[0], x, row_step, p[1], w)
+                    x += group if unit_step else geometry(g, 4)
+                    w += width
+                    fetch(p[1], ahead)
+                    ahead += more
+            sums = scaled(sums, geometry(g, _BANDS_AT + 1 + band))
         return sums
 
     return product
