@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from skips import skip
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +22,7 @@ def shared() -> Path:
     """The folder of real models and oracles that lies beside the project; ``NNEFC_SHARED`` says where."""
     folder = Path(os.environ.get("NNEFC_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
-        pytest.skip(f"no folder {folder}: set NNEFC_SHARED to the folder of real models")
+        skip("real models and recorded answers")
     return folder
 
 
@@ -31,7 +32,7 @@ def drawn_page(tmp_path: Path) -> Callable[[str, str], str]:
     found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
     browser = next((path for path in found if path is not None), None)
     if browser is None:
-        pytest.skip("there is no Chromium to draw the page (Debian: apt install chromium)")
+        skip("pages in a browser")
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
 
     def draw(page: str, script: str) -> str:

@@ -170,7 +170,6 @@ def test_packages(layer: Path, tmp_path: Path) -> None:
 
 
 def test_models_for_other_machines_can_be_saved_but_not_called(layer: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ziglang")
     model = nnefc.compile(layer, target=ARM)
     assert model.target == ARM and model.inputs[0].name == "x"
     with pytest.raises(nnefc.UnsupportedError, match="aarch64"):

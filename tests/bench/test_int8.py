@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from skips import skip
 
 from bench import accuracy, int8, networks, quantized, zoo
 from bench.quantized import feeds
@@ -74,8 +76,7 @@ def test_rescaling_changes_no_function() -> None:
     touched = [t.name for t in changed.graph.initializer if t.raw_data != weights[t.name].raw_data]
     assert len(touched) > 20
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
-    ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: test)")
-    found = [ort.InferenceSession(m.SerializeToString()).run(None, {"x": x})[0] for m in (model, changed)]
+    found = [onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": x})[0] for m in (model, changed)]
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5 * np.abs(found[0]).max())
 
 
@@ -83,7 +84,6 @@ def test_what_was_quantized_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(quantized, "QUANTIZED", tmp_path / "kept")
     onnx.save(zoo.filled("lenet1"), tmp_path / "lenet1.onnx")
     samples = {"x": np.random.default_rng(0).standard_normal((2, 1, 1, 28, 28)).astype(np.float32)}
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra: test)")
     path = quantized.quantized(tmp_path / "lenet1.onnx", "ort-minmax", samples)
     kinds = [n.op_type for n in onnx.load(path).graph.node]
     assert kinds.count("Conv") and "QuantizeLinear" in kinds and "DequantizeLinear" in kinds
@@ -117,11 +117,9 @@ def test_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: 
 @pytest.mark.parametrize("name", accuracy.subjects(Path()))
 def test_int8_is_as_exact_as_that_of_others(name: str, shared: Path) -> None:
     """At default settings, calibrated on the same samples and judged on others."""
-    for package in ("nncf", "openvino", "onnxruntime", "sklearn", "PIL"):
-        if importlib.util.find_spec(package) is None:
-            pytest.skip(f"{package} is not installed (make conformance installs it)")
-    if name == "efficientnet_lite0":
-        pytest.importorskip("efficientnet_lite_pytorch", reason="efficientnet-lite-pytorch is not installed")
+    needed = ["nncf", "openvino", "sklearn", "PIL", *["efficientnet_lite_pytorch"] * (name == "efficientnet_lite0")]
+    if not all(map(importlib.util.find_spec, needed)):
+        skip("int8 beside ONNX Runtime's and NNCF's")
     found = accuracy.judged(accuracy.subjects(shared)[name](), accuracy.CALIBRATE, accuracy.JUDGE)
     assert set(found) == {"nnefc", *accuracy.KINDS}
     assert found["nnefc"] >= max(found.values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -41,7 +40,6 @@ class TestBench:
         assert result["machine"]["cpus"] >= 1
 
     def test_a_peer(self, guarded, model: Path) -> None:
-        pytest.importorskip("onnxruntime")
         reply = guarded("bench", model, "--seconds", 0.05, "--threads", 1, "--compare", "ort")
         assert (reply.code, reply.err) == (0, "") and "ONNX Runtime" in reply.out
 
@@ -54,8 +52,7 @@ class TestBench:
         for name, value in (("--seconds", "0"), ("--seconds", "x"), ("--threads", "0"), ("--runs", "-1")):
             reply = guarded("bench", model, name, value)
             assert reply.code == 2 and name in reply.err
-        if importlib.util.find_spec("onnxruntime"):
-            refused(guarded("bench", compiled, "--compare", "ort"), 2, "compiled folder")
+        refused(guarded("bench", compiled, "--compare", "ort"), 2, "compiled folder")
 
     def test_a_peer_that_is_not_installed(self, cli, model: Path, tmp_path: Path) -> None:
         hiding = tmp_path / "sitecustomize.py"

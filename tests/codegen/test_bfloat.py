@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import drawn_network
 import numpy as np
 import pytest
 from drawn_calls import draw
-from test_kernels import check, choices, expected, run_compiled
+from test_kernels import PATHS, assembly, check_compiled, choices
 
 import nnefc
 from nnefc.codegen.bfloat import multiply_bf16
-from nnefc.codegen.frontend import kernel_ir
-from nnefc.codegen.llvm import llvm, optimise
-from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.target import Target
-from nnefc.codegen.workers import compile_kernels
-from nnefc.formats.nnef.tensor import tensor_of, write_tensor
 from nnefc.ir.build import ProgramBuilder
+from nnefc.ir.graph import Graph
 from nnefc.ir.interpret import interpret
 from nnefc.ir.program import Contract, Map, Program
 from nnefc.ir.types import DType
@@ -26,8 +21,8 @@ from nnefc.passes import pipeline
 
 X86 = "x86_64-unknown-linux-gnu"
 HOST = Target.host()
-PATHS = [HOST, *(Target.parse(f"{X86}:{cpu}") for cpu in ("skylake-avx512", "x86-64-v3", "x86-64-v2"))]
 NETWORK = """version 1.0;
+extension KHR_enable_operator_expressions;
 graph net(x) -> (y)
 {
     x = external<scalar>(shape = [1, 6, 9, 9]);
@@ -41,7 +36,6 @@ graph net(x) -> (y)
     y = conv(c, w4);
 }
 """
-SHAPES = {"w1": (24, 6, 1, 1), "w2": (24, 24, 1, 1), "w3": (9, 24, 1, 1), "w4": (5, 9, 1, 1)}
 
 
 def view(name: str, dtype: DType, shape: tuple[int, ...]) -> View:
@@ -49,14 +43,9 @@ def view(name: str, dtype: DType, shape: tuple[int, ...]) -> View:
     return View(Buffer(name, dtype, size, Role.TEMP), 0, shape, dense_strides(shape))
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    (tmp_path / "graph.nnef").write_text(NETWORK)
-    for label, shape in SHAPES.items():
-        values = rng.standard_normal(shape).astype(np.float32) / np.sqrt(np.prod(shape[1:])).astype(np.float32)
-        (tmp_path / f"{label}.dat").write_bytes(write_tensor(tensor_of(values)))
-    return tmp_path
+@pytest.fixture(scope="module")
+def network() -> Graph:
+    return drawn_network.network(NETWORK)
 
 
 @pytest.fixture
@@ -64,17 +53,9 @@ def x() -> np.ndarray:
     return np.random.default_rng(2).standard_normal((1, 6, 9, 9)).astype(np.float32)
 
 
-def test_every_path_computes_the_same() -> None:
-    drawn = [draw("pairs", 3000 + seed) for seed in range(8)]
-    for target in PATHS:
-        jobs = [(c, {n: a.copy() for n, a in m.items()}, expected(c, m)) for c, m in drawn]
-        found = [choices(call, memory, target) for call, memory, _ in jobs]
-        kernels = compile_kernels(tuple(dict.fromkeys(choice.spec for each in found for choice in each)), target)
-        loaded = load_objects([k.object for k in kernels.values()])
-        for (call, memory, wanted), each in zip(jobs, found, strict=True):
-            for choice in each:
-                run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory)
-            check(call, memory, wanted)
+@pytest.mark.parametrize("target", PATHS, ids=str)
+def test_every_path_computes_the_same(target: Target) -> None:
+    check_compiled([draw("pairs", 3000 + seed) for seed in range(8)], target)
 
 
 @pytest.mark.parametrize(
@@ -93,21 +74,18 @@ def test_the_instruction_of_each_target(target: str, marks: list[str]) -> None:
     w, out = view("w", DType.BF16, (64, 32)), view("y", DType.F32, (64, 32))
     made = Target.parse(target)
     spec = choices(Contract(view("x", DType.BF16, (64, 64)), w, None, (), out, 0, 1), {}, made)[-1].spec
-    machine = made.machine()
-    module = llvm().parse_assembly(kernel_ir(spec, made, "kernel"))
-    optimise(module, machine)
-    found = machine.emit_assembly(module)
+    found = assembly(spec, made)
     assert all(mark in found for mark in marks)
 
 
-def bf16(graph: nnefc.Graph, target: Target = HOST) -> tuple[Program, list[str]]:
+def bf16(graph: Graph, target: Target = HOST) -> tuple[Program, list[str]]:
     notes: list[str] = []
     return multiply_bf16(pipeline.run(graph), target, notes), notes
 
 
-def test_what_is_stored_as_bf16(network: Path, x: np.ndarray) -> None:
+def test_what_is_stored_as_bf16(network: Graph, x: np.ndarray) -> None:
     """What contractions read, and so what is added to it or pooled; channels that lie apart, or 9, make no pairs."""
-    graph = nnefc.load(network)
+    graph = network
     program, notes = bf16(graph)
     contracts = [c for c in program.calls if isinstance(c, Contract)]
     assert [c.x.dtype for c in contracts] == [DType.F32, DType.BF16, DType.BF16, DType.F32]
@@ -135,9 +113,9 @@ def test_an_input_is_copied() -> None:
     np.testing.assert_allclose(found["z"], -exact, rtol=1e-6, atol=1e-6)
 
 
-def test_compiled(network: Path, x: np.ndarray) -> None:
+def test_compiled(network: Graph, x: np.ndarray) -> None:
     """As the Program says, whatever the CPU and the number of threads."""
-    graph = nnefc.load(network)
+    graph = network
     program, _ = bf16(graph)
     wanted = interpret(program, {"x": x})["y"]
     for target in ("host", f"{X86}:x86-64-v3"):
@@ -146,17 +124,17 @@ def test_compiled(network: Path, x: np.ndarray) -> None:
         assert np.linalg.norm(found[0] - wanted) < 3e-3 * np.linalg.norm(wanted)
 
 
-def test_a_cpu_without_products_of_bf16_is_told_of(network: Path) -> None:
+def test_a_cpu_without_products_of_bf16_is_told_of(network: Graph) -> None:
     notes: list[str] = []
     nnefc.compile(network, precision="bf16", target=f"{X86}:x86-64-v3", notes=notes)
     assert any("no products of bf16" in note for note in notes)
-    _, silent = bf16(nnefc.load(network), Target.parse(f"{X86}:znver4"))
+    _, silent = bf16(network, Target.parse(f"{X86}:znver4"))
     assert not any("no products of bf16" in note for note in silent)
 
 
-def test_image_tiles_stay_where_they_are_faster(tmp_path: Path) -> None:
-    (tmp_path / "graph.nnef").write_text(
-        """version 1.0;
+def test_image_tiles_stay_where_they_are_faster() -> None:
+    text = """version 1.0;
+extension KHR_enable_operator_expressions;
 graph net(x) -> (y)
 {
     x = external<scalar>(shape = [1, 256, 56, 56]);
@@ -164,10 +142,7 @@ graph net(x) -> (y)
     y = conv(x, w);
 }
 """
-    )
-    values = np.random.default_rng(0).standard_normal((256, 256, 3, 3)).astype(np.float32)
-    (tmp_path / "w.dat").write_bytes(write_tensor(tensor_of(values)))
-    program = pipeline.run(nnefc.load(tmp_path))
+    program = pipeline.run(drawn_network.network(text))
     notes: list[str] = []
     target = Target.parse(f"{X86}:znver4")
     assert multiply_bf16(program, target, notes) is program
@@ -176,6 +151,6 @@ graph net(x) -> (y)
     assert any(isinstance(c, Contract) and c.x.dtype is DType.BF16 for c in direct.calls)
 
 
-def test_other_types_are_refused(network: Path) -> None:
+def test_other_types_are_refused(network: Graph) -> None:
     with pytest.raises(ValueError, match="f32 or f16 or bf16"):
         nnefc.compile(network, precision="f8")

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from drawn_codes import FAMILIES, draw
-from test_kernels import ALLOWED, ARM, AVX2, HOST, Pointer, choices, expected, run_compiled
+from test_kernels import ALLOWED, ARM, AVX2, HOST, SSE, check, check_compiled, choices, expected, run_unjitted
 
 from nnefc.codegen.kernels.pixels import PixelsKernel
-from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.target import Target
 from nnefc.codegen.workers import compile_kernels
-from nnefc.ir.program import Call
-
-SSE = Target.parse("x86_64-unknown-linux-gnu:x86-64-v2")
-TARGETS = {"host": HOST, "avx2": AVX2, "sse": SSE}
-
-
-def assert_equal(call: Call, memory: dict[str, np.ndarray], wanted: dict[str, np.ndarray], seed: int) -> None:
-    for name, array in wanted.items():
-        np.testing.assert_array_equal(memory[name][: array.size], array, err_msg=f"{name} of {call}, seed {seed}")
 
 
 @pytest.mark.parametrize("target", [HOST, AVX2, ARM], ids=["host", "avx2", "arm"])
@@ -29,27 +18,14 @@ def test_unjitted(family: str, target: Target) -> None:
         call, memory = draw(family, seed)
         wanted = expected(call, memory)
         for choice in choices(call, memory, target):
-            pointers = tuple(Pointer(memory[v.buffer.name], v.offset) for v in choice.views)
-            kernel, geometry = choice.spec.build(target), np.array(choice.geometry, np.int64)
-            middle = choice.units // 2
-            kernel(pointers, geometry, middle, choice.units)
-            kernel(pointers, geometry, 0, middle)
-        assert_equal(call, memory, wanted, seed)
+            run_unjitted(choice, memory, target)
+        check(call, memory, wanted, exact=True)
 
 
-@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize("target", [HOST, AVX2, SSE], ids=["host", "avx2", "sse"])
 def test_compiled(target: Target) -> None:
-    if target.isa - HOST.isa:
-        pytest.skip("this machine lacks instructions")
-    drawn = [(*draw(family, seed), seed) for family in FAMILIES for seed in range(8)]
-    wanted = [expected(call, memory) for call, memory, _ in drawn]
-    chosen = [choices(call, memory, target) for call, memory, _ in drawn]
-    kernels = compile_kernels(tuple(dict.fromkeys(c.spec for found in chosen for c in found)), target)
-    loaded = load_objects([k.object for k in kernels.values()])
-    for (call, memory, seed), found, after in zip(drawn, chosen, wanted, strict=True):
-        for choice in found:
-            run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory)
-        assert_equal(call, memory, after, seed)
+    drawn = [draw(family, seed) for family in FAMILIES for seed in range(8)]
+    check_compiled(drawn, target, exact=True)
 
 
 def test_aarch64_objects_need_nothing() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 from llvmlite import ir
+from skips import skip
 from vectorjit import Compiled
 
 from nnefc.codegen.emit import emit_expr, mem_type, reg_type, to_memory, to_register
@@ -92,7 +93,7 @@ def compiled(text: str) -> Compiled:
 
 def runnable(text: str) -> Compiled:
     if Target.parse(text).arch != Target.host().arch:
-        pytest.skip("another architecture's code")
+        skip("running code for other CPUs")
     return compiled(text)
 
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from drawn_codes import draw
-from test_kernels import Pointer, check, choices, expected, run_compiled
+from test_kernels import PATHS, assembly, check, check_compiled, choices, expected, run_all, run_unjitted
 
-from nnefc.codegen.frontend import kernel_ir
 from nnefc.codegen.groups import MOST_PRODUCTS, NIBBLES, group_of
-from nnefc.codegen.llvm import llvm, optimise
-from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.pack import Panels, pack
 from nnefc.codegen.select import Choice, select
 from nnefc.codegen.target import Target
-from nnefc.codegen.workers import compile_kernels
 from nnefc.ir.interpret import run_call
 from nnefc.ir.program import Contract, Program
 from nnefc.ir.types import DType
@@ -22,7 +18,6 @@ from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.passes.fold import fold
 
 X86 = "x86_64-unknown-linux-gnu"
-PATHS = [Target.host(), *(Target.parse(f"{X86}:{cpu}") for cpu in ("skylake-avx512", "x86-64-v3", "x86-64-v2"))]
 
 
 def view(name: str, dtype: DType, shape: tuple[int, ...], role: Role = Role.TEMP) -> View:
@@ -40,20 +35,11 @@ def test_sums_of_codes_are_integers_modulo_their_width() -> None:
     assert (memory["y"].reshape(2, 3) == (exact + 2**31) % 2**32 - 2**31).all()
 
 
-def test_every_path_computes_the_same() -> None:
+@pytest.mark.parametrize("target", PATHS, ids=str)
+def test_every_path_computes_the_same(target: Target) -> None:
     """Drawn products and convolutions, compiled for what this CPU can run: dot products, pairs of 16 bits in vectors of
     32 and of 16 bytes, and 32 bits alone."""
-    drawn = [draw("product", 2000 + seed) for seed in range(6)]
-    for target in PATHS:
-        jobs = [(c, {n: a.copy() for n, a in m.items()}, expected(c, m)) for c, m in drawn]
-        found = [choices(call, memory, target) for call, memory, _ in jobs]
-        specs = tuple(dict.fromkeys(choice.spec for each in found for choice in each))
-        kernels = compile_kernels(specs, target)
-        loaded = load_objects([k.object for k in kernels.values()])
-        for (call, memory, wanted), each in zip(jobs, found, strict=True):
-            for choice in each:
-                run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory)
-            check(call, memory, wanted)
+    check_compiled([draw("product", 2000 + seed) for seed in range(6)], target)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +61,7 @@ def test_the_instruction_of_each_target(target: str, marks: list[str]) -> None:
     memory: dict[str, np.ndarray] = {}
     made = Target.parse(target)
     spec = choices(Contract(x, w, None, (), out, 0, 1), memory, made)[-1].spec
-    machine = made.machine()
-    module = llvm().parse_assembly(kernel_ir(spec, made, "kernel"))
-    optimise(module, machine)
-    found = machine.emit_assembly(module)
+    found = assembly(spec, made)
     assert all(mark in found for mark in marks)
 
 
@@ -109,18 +92,13 @@ def packed(call: Contract, memory: dict[str, np.ndarray], target: Target) -> lis
     return [select(c, target) for c in program.calls]
 
 
-def test_weights_of_4_bits_take_half_the_memory_on_every_path() -> None:
-    for target in PATHS:
-        jobs = []
-        for n, sizes in enumerate(NARROW):
-            call, memory = narrow(*sizes, n)
-            jobs.append((call, memory, expected(call, memory), packed(call, memory, target)))
-        kernels = compile_kernels(tuple(dict.fromkeys(c.spec for *_, found in jobs for c in found)), target)
-        loaded = load_objects([k.object for k in kernels.values()])
-        for call, memory, wanted, found in jobs:
-            for choice in found:
-                run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory)
-            check(call, memory, {"y": wanted["y"]})
+@pytest.mark.parametrize("target", PATHS, ids=str)
+def test_weights_of_4_bits_take_half_the_memory_on_every_path(target: Target) -> None:
+    drawn = [narrow(*sizes, n) for n, sizes in enumerate(NARROW)]
+    wanted = [{"y": expected(call, memory)["y"]} for call, memory in drawn]
+    run_all([(choice, memory) for call, memory in drawn for choice in packed(call, memory, target)], target)
+    for (call, memory), y in zip(drawn, wanted, strict=True):
+        check(call, memory, y)
 
 
 @pytest.mark.parametrize("target", PATHS, ids=str)
@@ -129,8 +107,7 @@ def test_weights_of_4_bits_unjitted(target: Target) -> None:
         call, memory = narrow(*sizes, n)
         wanted = expected(call, memory)
         for choice in packed(call, memory, target):
-            pointers = tuple(Pointer(memory[v.buffer.name], v.offset) for v in choice.views)
-            choice.spec.build(target)(pointers, np.array(choice.geometry, np.int64), 0, choice.units)
+            run_unjitted(choice, memory, target)
         check(call, memory, {"y": wanted["y"]})
 
 

@@ -167,7 +167,6 @@ def test_linking_is_reproducible(tmp_path: Path) -> None:
 
 
 def test_cross_link(tmp_path: Path) -> None:
-    pytest.importorskip("ziglang")
     path = link(tmp_path, ARM)
     assert dynamic_symbols(path) == ["memcpy", "run"]
     assert path.read_bytes()[18:20] == (183).to_bytes(2, "little")
@@ -175,7 +174,6 @@ def test_cross_link(tmp_path: Path) -> None:
 
 
 def test_ziglang_links_where_there_is_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ziglang")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     call(ctypes.cast(ctypes.CDLL(str(link(tmp_path, HOST))).run, ctypes.c_void_p).value or 0)
 

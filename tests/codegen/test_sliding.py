@@ -6,14 +6,12 @@ import itertools
 
 import numpy as np
 import pytest
-from test_kernels import AVX2, HOST, Pointer, expected, run_compiled
+from test_kernels import AVX2, HOST, expected, run_all, run_unjitted
 
 from nnefc.codegen.kernels.window import WindowKernel
-from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.select import select
 from nnefc.codegen.select_window import ENOUGH_UNITS
 from nnefc.codegen.target import Target
-from nnefc.codegen.workers import compile_kernels
 from nnefc.ir.build import channels_last
 from nnefc.ir.expr import arg, call
 from nnefc.ir.interpret import run_call
@@ -77,8 +75,7 @@ def test_unjitted(target: Target) -> None:
             m = memory(c, seed)
             wanted = expected(c, m)
             choice = select(c, target)
-            pointers = tuple(Pointer(m[v.buffer.name], v.offset) for v in choice.views)
-            choice.spec.build(target)(pointers, np.array(choice.geometry, np.int64), 0, choice.units)
+            run_unjitted(choice, m, target)
             np.testing.assert_allclose(m["out"], wanted["out"], rtol=1e-5, atol=1e-6, err_msg=str(c))
 
 
@@ -104,13 +101,11 @@ def test_compiled_over_wide_maps() -> None:
     ]
     choices = [select(c, HOST) for c in calls]
     assert any(choice.units >= ENOUGH_UNITS for choice in choices)
-    kernels = compile_kernels(tuple(dict.fromkeys(choice.spec for choice in choices)), HOST)
-    loaded = load_objects([k.object for k in kernels.values()])
-    for seed, (c, choice) in enumerate(zip(calls, choices, strict=True)):
-        m = memory(c, seed)
-        wanted = expected(c, m)
-        run_compiled(loaded.address(kernels[choice.spec].symbol), choice, m)
-        np.testing.assert_allclose(m["out"], wanted["out"], rtol=1e-5, atol=1e-5, err_msg=str(c))
+    memories = [memory(c, seed) for seed, c in enumerate(calls)]
+    wanted = [expected(c, m) for c, m in zip(calls, memories, strict=True)]
+    run_all(list(zip(choices, memories, strict=True)), HOST)
+    for c, m, after in zip(calls, memories, wanted, strict=True):
+        np.testing.assert_allclose(m["out"], after["out"], rtol=1e-5, atol=1e-5, err_msg=str(c))
 
 
 def test_tiles_cut_a_line_evenly() -> None:

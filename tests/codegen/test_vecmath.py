@@ -11,6 +11,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+from skips import skip
 from vecmath_cases import (
     EDGES,
     drawn,
@@ -50,7 +51,7 @@ def compiled(text: str) -> Compiled:
 
 def runnable(text: str) -> Compiled:
     if Target.parse(text).arch != Target.host().arch:
-        pytest.skip("another architecture's code")
+        skip("running code for other CPUs")
     return compiled(text)
 
 

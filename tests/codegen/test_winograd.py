@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from drawn_calls import Memory
-from test_kernels import ALLOWED, ARM, AVX2, HOST, Pointer, expected, run_compiled
+from drawn_network import network
+from test_kernels import ALLOWED, ARM, AVX2, HOST, SSE, expected, run_all, run_unjitted
 
 import nnefc
 from nnefc.codegen import winograd
 from nnefc.codegen.made import Prepared
-from nnefc.codegen.objectfile import load_objects
 from nnefc.codegen.pack import Panels
 from nnefc.codegen.schedule import plan, prepare
 from nnefc.codegen.schemes import POINTS, Scheme, matrices
@@ -28,7 +27,6 @@ from nnefc.codegen.winograd import (
     use_winograd,
 )
 from nnefc.codegen.workers import compile_kernels
-from nnefc.formats.nnef.tensor import tensor_of, write_tensor
 from nnefc.ir.expr import arg, call, const
 from nnefc.ir.program import Contract, Port, Program
 from nnefc.ir.types import DType
@@ -37,7 +35,6 @@ from nnefc.passes import pipeline
 from nnefc.passes.halves import converted
 
 F = DType.F32
-SSE = Target.parse("x86_64-unknown-linux-gnu:x86-64-v2")
 
 
 def drawn(
@@ -239,14 +236,6 @@ def test_weights_are_shared_and_can_be_kept_small() -> None:
 # ---- the kernel
 
 
-def run_unjitted(choice: Choice, memory: Memory, target: Target, parts: int) -> None:
-    pointers = tuple(Pointer(memory[v.buffer.name], v.offset) for v in choice.views)
-    kernel = choice.spec.build(target)
-    bounds = [choice.units * k // parts for k in range(parts + 1)]
-    for begin, end in reversed(list(zip(bounds, bounds[1:], strict=False))):
-        kernel(pointers, np.array(choice.geometry, np.int64), begin, end)
-
-
 @pytest.mark.parametrize("target", [HOST, AVX2, SSE, ARM], ids=["host", "avx2", "sse", "arm"])
 @pytest.mark.parametrize(("step", "m"), POINTS)
 def test_unjitted(step: int, m: int, target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,8 +275,7 @@ def test_tensors_in_f16(step: int, m: int, monkeypatch: pytest.MonkeyPatch) -> N
     choice = by_tiles(contract, memory, HOST, m, monkeypatch)
     compiled = {name: a.copy() for name, a in memory.items()}
     run_unjitted(choice, memory, HOST, 2)
-    (kernel,) = compile_kernels((choice.spec,), HOST).values()
-    assert run_compiled(load_objects([kernel.object]).address(kernel.symbol), choice, compiled) == 0
+    assert run_all([(choice, compiled)], HOST) == [0]
     for found in (memory, compiled):
         y, exact = (a["y"].astype(np.float64) for a in (found, wanted))
         assert np.linalg.norm(y - exact) < 3e-4 * np.linalg.norm(exact)
@@ -300,21 +288,17 @@ def test_weights_that_f16_cannot_hold_transformed() -> None:
     assert use_winograd(program_of(contract, memory), HOST).calls == (contract,)
 
 
-def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For this machine and for narrower vectors, all outputs the same in one part and in several."""
-    targets = [HOST, *(t for t in (AVX2, SSE) if t.isa < HOST.isa)]
-    for target in targets:
-        jobs = []
-        for k, shape in enumerate(SHAPES if target is HOST else SHAPES[2:5]):
-            step, m = tuple(POINTS)[k % len(POINTS)]
-            contract, memory = drawn(shape, post=k % 2 == 0, step=step)
-            wanted = expected(contract, memory)
-            jobs.append((m, memory, wanted, by_tiles(contract, memory, target, m, monkeypatch)))
-        kernels = compile_kernels(tuple(dict.fromkeys(choice.spec for *_, choice in jobs)), target)
-        loaded = load_objects([k.object for k in kernels.values()])
-        for m, memory, wanted, choice in jobs:
-            assert run_compiled(loaded.address(kernels[choice.spec].symbol), choice, memory) == 0
-            check(memory, wanted, m)
+@pytest.mark.parametrize("target", [HOST, AVX2, SSE], ids=["host", "avx2", "sse"])
+def test_compiled(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For this machine and for narrower vectors."""
+    jobs = []
+    for k, shape in enumerate(SHAPES if target is HOST else SHAPES[2:5]):
+        step, m = tuple(POINTS)[k % len(POINTS)]
+        contract, memory = drawn(shape, post=k % 2 == 0, step=step)
+        jobs.append((m, memory, expected(contract, memory), by_tiles(contract, memory, target, m, monkeypatch)))
+    assert not any(run_all([(choice, memory) for _, memory, _, choice in jobs], target))
+    for m, memory, wanted, _ in jobs:
+        check(memory, wanted, m)
 
 
 def test_aarch64_objects_need_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,17 +322,12 @@ NETWORK = """
 
 
 @pytest.mark.parametrize("target", ["host", "host:x86-64-v3"])
-def test_a_network_is_the_same_for_any_number_of_threads(target: str, tmp_path: Path) -> None:
-    rng = np.random.default_rng(5)
+def test_a_network_is_the_same_for_any_number_of_threads(target: str) -> None:
     header = "version 1.0;\nextension KHR_enable_operator_expressions;\n"
-    (tmp_path / "graph.nnef").write_text(f"{header}graph g(x) -> (y)\n{{\n{NETWORK}\n}}\n")
-    for name, shape in (("w", (40, 20, 3, 3)), ("v", (20, 40, 3, 3)), ("u", (96, 40, 3, 3))):
-        weights = (rng.standard_normal(shape) / 20).astype(np.float32)
-        (tmp_path / f"{name}.dat").write_bytes(write_tensor(tensor_of(weights)))
-    graph = nnefc.load(tmp_path)
+    graph = network(f"{header}graph g(x) -> (y)\n{{\n{NETWORK}\n}}\n")
     calls = prepare(pipeline.run(graph), Target.parse(target)).program.calls
     assert sum(isinstance(c, Winograd) for c in calls) == 4
-    x = rng.standard_normal((2, 20, 31, 31)).astype(np.float32)
+    x = np.random.default_rng(5).standard_normal((2, 20, 31, 31)).astype(np.float32)
     results = [np.asarray(nnefc.compile(graph, threads=n, target=target)(x)) for n in (1, 2, 3)]
     wanted = nnefc.evaluate(graph, {"x": x})["y"]
     for result in results:

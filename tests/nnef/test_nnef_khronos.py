@@ -8,14 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nnef
 import pytest
 from nnef_cases import TEXTS
 from nnef_messages import MESSAGES
 
 from nnefc.formats.nnef import format_graph, load, parse_graph, save
 from nnefc.ir.graph import Graph, Literal, Value
-
-nnef = pytest.importorskip("nnef")
 
 WORKER = Path(__file__).with_name("khronos_worker.py")
 MODELS = (

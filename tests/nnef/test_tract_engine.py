@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from skips import skip
 from test_tract_exports import SYMBOLS, assert_close, graph_of, recorded
 from tract_models import EXPORTS, answers
 
 from nnefc.formats.nnef import parse_graph, save
 from nnefc.ir.graph import Graph
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("tract") is None, reason="the package tract is not installed")
+if importlib.util.find_spec("tract") is None:
+    skip("tract's own engine")
 WORKER = Path(__file__).with_name("tract_worker.py")
 AS_EXPORTED = ("attention", "cnn", "deconv", "dyncnn", "gather", "grid", "scatter", "topk", "up", "upcubic")
 SOURCES = """

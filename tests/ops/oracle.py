@@ -33,9 +33,8 @@ _NUMPY = {"scalar": np.float32, "integer": np.int32, "logical": np.bool_}
 PACKAGES = {"cpp": ("nnef",), "torch": ("nnef_tools", "torch")}
 
 
-def missing(oracle: str) -> str | None:
-    """The package that the oracle needs and that is not installed, or None."""
-    return next((name for name in PACKAGES[oracle] if find_spec(name) is None), None)
+def installed(oracle: str) -> bool:
+    return all(map(find_spec, PACKAGES[oracle]))
 
 
 def run(oracle: str, cases: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> list[Outcome]:

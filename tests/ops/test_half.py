@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ KINDS = (
 ULPS = 4
 """How many units in the last place of the largest element a result may be off: steps of an expression are rounded."""
 CASES = [c for family in (families() | window_families()).values() for c in family if c.kind in KINDS]
-HALVES = [DType.F16] + [DType.BF16] * bool(find_spec("ml_dtypes"))
+HALVES = [DType.F16, DType.BF16]
 
 
 def narrowed(case: Case, dtype: DType) -> Case:

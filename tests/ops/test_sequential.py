@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from importlib.util import find_spec
 
 import numpy as np
 import ort_answers
@@ -67,7 +66,6 @@ def has_nan(case: Case) -> bool:
     return any(o.dtype.kind == "f" and bool(np.isnan(o).any()) for o in case.operands if isinstance(o, np.ndarray))
 
 
-@pytest.mark.skipif(not (find_spec("onnx") and find_spec("onnxruntime")), reason="ONNX Runtime is not installed")
 def test_onnx_runtime_agrees() -> None:
     """But for ScatterND on half precision, which it lacks, and for NaN, whose order depends on its kernel."""
     cases = [

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import drawn_network
 import numpy as np
 import pytest
 
 import nnefc
-from nnefc.formats.nnef.tensor import tensor_of, write_tensor
 from nnefc.ir.build import ProgramBuilder
 from nnefc.ir.expr import arg
+from nnefc.ir.graph import Graph
 from nnefc.ir.interpret import interpret
 from nnefc.ir.program import Contract, Program
 from nnefc.ir.types import DType
@@ -19,6 +18,7 @@ from nnefc.quant import quantize
 
 F = DType.F32
 NETWORK = """version 1.0;
+extension KHR_enable_operator_expressions;
 graph net(x) -> (y)
 {
     x = external<scalar>(shape = [1, 24, 14, 14]);
@@ -30,7 +30,6 @@ graph net(x) -> (y)
     y = linear(reshape(b, shape = [1, 980]), w3);
 }
 """
-SHAPES = {"w1": (40, 24, 3, 3), "w2": (5, 40, 1, 1), "w3": (33, 980)}
 ERRORS = {"f16": 2e-3, "bf16": 1.5e-2}
 """Of outputs, as norms: three layers, each of which rounds its weights."""
 
@@ -81,20 +80,15 @@ def test_weights_that_others_read_stay() -> None:
     assert narrow_weights(program, DType.F16) is program
 
 
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(1)
-    (tmp_path / "graph.nnef").write_text(NETWORK)
-    for label, shape in SHAPES.items():
-        values = rng.standard_normal(shape).astype(np.float32) / np.sqrt(np.prod(shape[1:])).astype(np.float32)
-        (tmp_path / f"{label}.dat").write_bytes(write_tensor(tensor_of(values)))
-    return tmp_path
+@pytest.fixture(scope="module")
+def network() -> Graph:
+    return drawn_network.network(NETWORK)
 
 
 @pytest.mark.parametrize("name", ["f16", "bf16"])
-def test_compiled(network: Path, name: str) -> None:
+def test_compiled(network: Graph, name: str) -> None:
     """Half the bytes, results within the bound, the same for any number of threads; by image tiles and directly."""
-    graph = nnefc.load(network)
+    graph = network
     x = np.random.default_rng(2).standard_normal((1, 24, 14, 14)).astype(np.float32)
     (wanted,) = nnefc.evaluate(graph, {"x": x}).values()
     for optimize in ("speed", "size"):
@@ -108,20 +102,20 @@ def test_compiled(network: Path, name: str) -> None:
         assert half < 0.51 * full
 
 
-def test_widened_for_every_target(network: Path) -> None:
+def test_widened_for_every_target(network: Graph) -> None:
     """Without f16 conversions of the CPU's own, and with vectors of all sizes, no library is called."""
     for target in ("x86_64-unknown-linux-gnu", "x86_64-unknown-linux-gnu:x86-64-v3", "aarch64-unknown-linux-gnu"):
         assert nnefc.compile(network, weights="f16", target=target).target.startswith(target.partition(":")[0])
 
 
-def test_other_types_are_refused(network: Path) -> None:
+def test_other_types_are_refused(network: Graph) -> None:
     with pytest.raises(ValueError, match="stored or f32 or f16 or bf16"):
         nnefc.compile(network, weights="f8")
 
 
-def test_weights_that_are_stored_in_half_precision_stay_so(network: Path) -> None:
+def test_weights_that_are_stored_in_half_precision_stay_so(network: Graph) -> None:
     """As ``nnefc quantize --scheme fp16`` leaves them; without one stored so, f16 is not looked at."""
-    graph = nnefc.load(network)
+    graph = network
     sizes = [nnefc.compile(g)._made().plan.weights.nbytes for g in (graph, quantize(graph, scheme="fp16"))]
     assert sizes[1] < 0.51 * sizes[0]
     wide = nnefc.compile(quantize(graph, scheme="fp16"), weights="f32")

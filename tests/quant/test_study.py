@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layer_models import SMALL, drawn, network, snr
+from drawn_network import network
+from layer_models import SMALL, drawn, snr
 
 import nnefc
 from nnefc.ir.graph import Graph, Tensor

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layer_models import SMALL, drawn, network
+from drawn_network import network
+from layer_models import SMALL, drawn
 
 import nnefc
 from nnefc.cli import main

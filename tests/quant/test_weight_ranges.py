@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from layer_models import CHAIN, Arrays, drawn, network, rescaled, snr, with_codes
+from drawn_network import network
+from layer_models import CHAIN, Arrays, drawn, rescaled, snr, with_codes
 
 import nnefc
 from nnefc.ir.graph import Graph, Tensor

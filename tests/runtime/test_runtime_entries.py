@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from skips import skip
 from test_runtime_c import built, run
 from toy_models import F32, I64, artefact_of, counters, plan_of, ring, rings, together, weights_of
 
@@ -175,8 +176,9 @@ int main(int argc, char **argv) {
 """
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 def test_a_c_caller_names_the_entry(folder: Path, tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        skip("C callers of compiled packages")
     shutil.copytree(folder, tmp_path / "rings")
     done = run(built(tmp_path, "rings", _C), folder / "weights.bin")
     assert (done.returncode, done.stdout) == (0, "0 20 40\n0 1500 3000\n0 3 7\n-1 -1 1\n")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from skips import skip
 from toy_models import F32, affine, counter, plan_of, ring, two_out
 
 from nnefc.codegen import artefact as artefact_module
@@ -318,7 +319,6 @@ def test_cpu_flags_cover_the_host_target() -> None:
 
 
 def test_a_cross_compiled_package_is_refused_here(tmp_path: Path) -> None:
-    pytest.importorskip("ziglang", reason="the cross linker")
     other = "aarch64" if Target.host().arch == "x86_64" else "x86_64"
     made = affine(target=Target.parse(f"{other}-unknown-linux-gnu"))
     write_package(made, tmp_path / "cross")
@@ -403,9 +403,10 @@ def test_hostile_port_names_stay_text(tmp_path: Path) -> None:
     write_package(made, tmp_path / "net")
     done = python(tmp_path, "import net; print(net.model.outputs[0].name)")
     assert (done.returncode, done.stdout, done.stderr) == (0, names[0] + "\n", "")
+    if shutil.which("cc") is None:
+        skip("C callers of compiled packages")
     header = (tmp_path / "net" / "net.h").read_text()
-    if shutil.which("cc"):
-        assert subprocess.run(["cc", "-fsyntax-only", "-x", "c", "-"], input=header, text=True).returncode == 0
+    assert subprocess.run(["cc", "-fsyntax-only", "-x", "c", "-"], input=header, text=True).returncode == 0
 
 
 @pytest.mark.parametrize(("before", "expected"), [("", "uint16"), ("import ml_dtypes; ", "bfloat16")])

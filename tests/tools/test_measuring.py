@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from skips import need
 
 import nnefc
 from nnefc.codegen.kernels.peak import PeakKernel
@@ -100,17 +101,13 @@ def test_a_benchmark_of_itself(net: Graph, tmp_path: Path) -> None:
     nnefc.compile(net).save(tmp_path / "net")
     assert len(nnefc.bench(tmp_path / "net", seconds=0.02).timings) == 1
     with pytest.raises(ValueError, match="compiled folder"):
-        nnefc.bench(tmp_path / "net", compare=["ort"]) if importlib.util.find_spec("onnxruntime") else _skip()
-
-
-def _skip() -> None:
-    pytest.skip("ONNX Runtime is not installed")
+        nnefc.bench(tmp_path / "net", compare=["ort"])
 
 
 @pytest.mark.parametrize("name", list(engines.PEERS))
 def test_peers(net: Graph, tmp_path: Path, name: str) -> None:
-    if importlib.util.find_spec(engines.PEERS[name].package) is None:
-        pytest.skip(f"{engines.PEERS[name].title} is not installed")
+    if name != "ort":
+        need("OpenVINO and tract as peers of `bench`", engines.PEERS[name].package)
     nnefc.save(net, tmp_path / "net.nnef.tgz")
     result = nnefc.bench(tmp_path / "net.nnef.tgz", compare=[name], threads=1, seconds=0.05)
     assert not result.skipped, result.skipped
