@@ -11,7 +11,7 @@ from nnefc.codegen.spec import Access, KernelSpec, Operand
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import UNARY_FLOAT, Expr
 from nnefc.ir.types import DType
-from nnefc.ir.view import View
+from nnefc.ir.view import Role, View
 
 ACCESS_COST = {Access.SAME: 1.0, Access.UNIT: 1.0, Access.SECOND: 2.0, Access.STRIDED: 8.0}
 """What an element costs to read or write, in elements that lie together."""
@@ -79,8 +79,11 @@ def lane_loop(loops: Nest, lanes: int) -> int:
 
 
 def operands_of(views: Sequence[View], lane: Loop, row: Loop | None = None) -> tuple[Operand, ...]:
+    """The operands of a tile whose lanes lie along a loop, and whose rows along another if there is one."""
     return tuple(
-        Operand(v.dtype, access_of(lane, k), row is not None and row.extent > 1 and row.strides[k] != 0)
+        Operand(v.dtype, Access.TABLE)
+        if v.buffer.role is Role.TABLE
+        else Operand(v.dtype, access_of(lane, k), row is not None and row.extent > 1 and row.strides[k] != 0)
         for k, v in enumerate(views)
     )
 

@@ -116,7 +116,7 @@ class _Emitter:
         if node.op == "select":
             return self.builder.select(*x)
         if node.op == "table":
-            found = lookup(self.builder, node, x[0], self.target)
+            found = lookup(self.builder, node, x, self.target)
             return to_register(self.builder, found, node.dtype, self.target)
         return self._operation(node, x)
 

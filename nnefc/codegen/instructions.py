@@ -164,7 +164,8 @@ def map_tile(lattice: Lattice, exprs: tuple[Expr, ...], inputs: int) -> Instruct
                     access.store(inputs + k, r, c, value)
         for k, packing in enumerate(packings):
             if packing is not None:
-                store_packed(access, inputs + k, packing, access.each(), partial(_numbered, packed[k]))
+                tables = access.tables(range(inputs))
+                store_packed(access, inputs + k, packing, access.each(), partial(_numbered, packed[k]), tables)
 
     return operation("map_tile", meaning, lambda p, offsets, g, count: types.void, emit)
 
@@ -197,7 +198,8 @@ def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_opera
             return emit_expr(b, stored, values, lattice.lanes, lattice.target)
 
         if packing is not None:
-            store_packed(access, target_operand, packing, access.each(), value)
+            operands = [*[None] * len(tiles), *access.tables(extras)]
+            store_packed(access, target_operand, packing, access.each(), value, operands)
             return
         for n, r, c in access.each():
             access.store(target_operand, r, c, value(n, r, c))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from llvmlite import ir
 
@@ -15,19 +16,28 @@ BYTES = ir.VectorType(ir.IntType(8), 64)
 """Half of a table of bytes, and what one instruction looks up."""
 
 
-def lookup(b: ir.IRBuilder, node: Expr, which: ir.Value, target: Instructions) -> ir.Value:
-    """The entries of a ``table`` that ``which``, a vector of bytes, names, as memory would hold them."""
+def lookup(b: ir.IRBuilder, node: Expr, x: Sequence[ir.Value], target: Instructions) -> ir.Value:
+    """The entries of a ``table``, as memory would hold them, that ``x``, the registers of its operands, names: the
+    first is a vector of bytes, the second, if the table is an operand, its address."""
+    which, *operand = x
+    entries = operand[0] if operand else _constant(b.module, node)
     if node.dtype.size == 1 and target.byte_permutes:
-        return _permuted(b, node, which)
-    element = FLOATS[node.dtype.bits] if node.dtype in (DType.F32, DType.F64) else ir.IntType(node.dtype.bits)
-    entries = _constant(b.module, node)
+        return _permuted(b, entries, which)
+    element = FLOATS[node.dtype.bits] if node.dtype in (DType.F32, DType.F64) else ir.IntType(8 * node.dtype.size)
+    entries = b.bitcast(entries, element.as_pointer())
     result: ir.Value = ir.Constant(ir.VectorType(element, which.type.count), ir.Undefined)
     for lane in range(which.type.count):
         at = ir.Constant(I32, lane)
         number = b.zext(b.extract_element(which, at), ir.IntType(64))
-        entry = b.load(b.gep(entries, [number], source_etype=element), typ=element, align=node.dtype.size)
+        entry = _unchanging(b, b.load(b.gep(entries, [number]), align=node.dtype.size))
         result = b.insert_element(result, entry, at)
     return result
+
+
+def _unchanging(b: ir.IRBuilder, load: ir.Value) -> ir.Value:
+    """A load from memory that nothing writes to, which may so be done once for many stores."""
+    load.set_metadata("invariant.load", b.module.add_metadata([]))
+    return load
 
 
 def _constant(module: ir.Module, node: Expr) -> ir.Value:
@@ -43,11 +53,12 @@ def _constant(module: ir.Module, node: Expr) -> ir.Value:
     return entries
 
 
-def _permuted(b: ir.IRBuilder, node: Expr, which: ir.Value) -> ir.Value:
+def _permuted(b: ir.IRBuilder, entries: ir.Value, which: ir.Value) -> ir.Value:
     """Both halves of the table are looked up at once, 64 lanes at a time; the highest bit says which half is meant."""
-    assert isinstance(node.value, bytes)
-    low, high = (ir.Constant(BYTES, list(node.value[k : k + 64])) for k in (0, 64))
-    negative_low, negative_high = (ir.Constant(BYTES, list(node.value[k : k + 64])) for k in (128, 192))
+    quarters = b.bitcast(entries, BYTES.as_pointer())
+    low, high, negative_low, negative_high = (
+        _unchanging(b, b.load(b.gep(quarters, [ir.Constant(I32, k)]), align=1)) for k in range(4)
+    )
     lanes, pieces = which.type.count, []
     for start in range(0, lanes, 64):
         part = _lanes(b, which, [min(start + k, lanes - 1) for k in range(64)]) if lanes != 64 else which

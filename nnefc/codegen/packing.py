@@ -39,7 +39,7 @@ CODE = arg(0, DType.U8)
 @dataclass(frozen=True)
 class Packing:
     """A U8 expression as ``value``, I32, plus ``zero``, cut to 0 .. 255, and what ``after``, of bytes alone, makes of
-    that byte, its ``$0``."""
+    that byte, its ``$0``. There ``$k + 1`` is the expression's ``$k``, a table."""
 
     value: Expr
     zero: int
@@ -78,13 +78,14 @@ def byte_packing(expr: Expr, lanes: int, target: Target) -> Packing | None:
 
 
 def _with_after(expr: Expr, lanes: int, target: Target) -> Packing | None:
-    """A function of one packed byte and of numbers."""
-    if any(a.op != "const" for a in expr.args[1:]):
+    """A function of one packed byte, of numbers and of tables."""
+    if any(a.op != "const" and expr.op != "table" for a in expr.args[1:]):
         return None
     inner = byte_packing(expr.args[0], lanes, target)
     if inner is None:
         return None
-    return replace(inner, after=replace(expr, args=(inner.after, *expr.args[1:])))
+    rest = (arg(int(a.value or 0) + 1, a.dtype) if a.op == "arg" else a for a in expr.args[1:])
+    return replace(inner, after=replace(expr, args=(inner.after, *rest)))
 
 
 def _without(value: Expr, op: str, end: int) -> Expr:
@@ -100,13 +101,15 @@ def store_packed(
     packing: Packing,
     places: Sequence[tuple[int, int, int]],
     emit: Callable[[int, int, int], ir.Value],
+    tables: Sequence[ir.Value],
 ) -> None:
-    """Store what ``emit(number, row, column)`` gives for each vector of a tile (``packing.value`` there) as bytes."""
+    """Store what ``emit(number, row, column)`` gives for each vector of a tile (``packing.value`` there) as bytes;
+    ``tables[k]`` stands for the expression's ``$k`` where that is a table."""
     for first in range(0, len(places), 4):
         chunk = places[first : first + 4]
         values = [emit(*place) for place in chunk]
         packed = bytes_in_order(access.b, [*values, *[values[-1]] * (4 - len(chunk))], packing.zero)
-        packed = emit_expr(access.b, packing.after, [packed], packed.type.count, access.lattice.target)
+        packed = emit_expr(access.b, packing.after, [packed, *tables], packed.type.count, access.lattice.target)
         for start, count in _runs(chunk):
             _, row, column = chunk[start]
             access.store_bytes(operand, row, column, packed, start * access.lattice.lanes, count * access.lattice.lanes)

@@ -39,6 +39,8 @@ MAX_WORK = 1 << 50
 MAX_KERNELS = 1 << 12
 """Kernel instances that a Program may need."""
 
+_CONSTANT = (Role.CONST, Role.TABLE)
+
 Range = tuple[Space, int, int, int]
 """A space, its number, and the bytes from and to which a view reaches."""
 
@@ -188,7 +190,7 @@ def _place(prepared: Prepared, storage: Storage) -> _Placement:
     places = {b.name: Pointer(Space.INPUT, 0, k) for k, b in enumerate(program.input_buffers)}
     places |= {b.name: Pointer(Space.OUTPUT, 0, k) for k, b in enumerate(program.output_buffers)}
     for b in program.buffers().values():
-        if b.role is Role.CONST:
+        if b.role in _CONSTANT:
             places[b.name] = Pointer(Space.WEIGHTS, storage.constant(constants[b.name]))
     states = {b.name: program.states[b.name] for b in program.buffers().values() if b.role is Role.STATE}
     places |= {name: Pointer(Space.STATE, offset) for name, offset in storage.states(states).items()}
@@ -248,8 +250,8 @@ class _Hazards:
 
     def meet(self, call: Call, placement: _Placement) -> bool:
         """Whether the call must wait for what came since the last barrier; takes the call in."""
-        reads = [(v, placement.range(v)) for v in call.reads() if v.buffer.role is not Role.CONST]
-        writes = [(v, placement.range(v)) for v in call.writes() if v.buffer.role is not Role.CONST]
+        reads = [(v, placement.range(v)) for v in call.reads() if v.buffer.role not in _CONSTANT]
+        writes = [(v, placement.range(v)) for v in call.writes() if v.buffer.role not in _CONSTANT]
         clash = self._writes.touch(reads) or self._writes.touch(writes) or self._reads.touch(writes)
         if clash:
             self._reads, self._writes = _Accesses(), _Accesses()

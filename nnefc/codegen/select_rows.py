@@ -107,7 +107,9 @@ def _across(split: _Split, at: int, shape: _Shape, target: Target) -> Choice:
     row, outer = split_units(split.kept, count)
     operands = operands_of(split.views, lane)
     if not shape.mapped:
-        stored = tuple(Operand(o.dtype, Access.UNIT) for o in operands[shape.inputs :])
+        stored = tuple(
+            o if o.access is Access.TABLE else Operand(o.dtype, Access.UNIT) for o in operands[shape.inputs :]
+        )
         operands = operands[: shape.inputs] + stored
     return _choice(split, shape, operands, (row, lane, None), outer, above, 1, target)
 

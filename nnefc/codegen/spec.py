@@ -17,12 +17,13 @@ from nnefc.ir.types import DType
 
 class Access(enum.Enum):
     """How an operand lies along the lanes of a vector: one element for all, neighbours, every second one, or a stride
-    apart."""
+    apart; or that it is a table, whose elements expressions look up."""
 
     SAME = "same"
     UNIT = "unit"
     SECOND = "second"
     STRIDED = "strided"
+    TABLE = "table"
 
 
 @dataclass(frozen=True)

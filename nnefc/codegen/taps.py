@@ -174,6 +174,8 @@ def slide_codes(taps: Taps, left: int, right: int) -> Instruction:
             for k in taps.extras():
                 places = moved(offsets, k, o, r, g) + channels * int(taps.operands[k].access is Access.UNIT)
                 args[k - taps.first + 1] = p[k][places]
+            for k in taps.tables():
+                args[k - taps.first + 1] = p[k][offsets[k] + np.arange(256)]
             value = taps.stored.evaluate([args.get(k, args[0]) for k in range(last - taps.first + 1)])
             p[last][moved(offsets, last, o, r, g) + channels] = value
 
@@ -292,10 +294,18 @@ class _Emitter:
         found = []
         for total, q in zip(sums, which, strict=True):
             args = [extras[k][q] if k in extras else total for k in range(len(taps.operands))]
+            args = [x if table is None else table for x, table in zip(args, self._tables(), strict=True)]
             found.append(emit_expr(b, value, args, taps.lanes, taps.target))
         if self.packing is not None:
             return [packed_halves(b, found, self.packing.zero)]
         return [to_memory(b, v, DType.U8, taps.target) for v in found]
+
+    def _tables(self) -> list[ir.Value]:
+        """By argument of what is stored the address of a table; None for others."""
+        first, found = self.taps.first - 1, [None] * len(self.taps.operands)
+        for k in self.taps.tables():
+            found[k - first] = self.b.gep(self.b.extract_value(self.p, k), [self.b.extract_value(self.offsets, k)])
+        return found
 
     def _store(self, parts: Sequence[ir.Value], o: int, r: int) -> None:
         b, last = self.b, len(self.taps.operands) - 1
@@ -303,7 +313,7 @@ class _Emitter:
             found = self._merged(parts)
         else:
             codes = packed_bytes(b, parts[0], parts[1])
-            found = emit_expr(b, self.packing.after, [codes], self.taps.width, self.taps.target)
+            found = emit_expr(b, self.packing.after, [codes, *self._tables()], self.taps.width, self.taps.target)
         address = b.gep(b.extract_value(self.p, last), [self._place(last, o, r)], inbounds=True)
         b.store(found, b.bitcast(address, self.bytes.as_pointer()), align=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from nnefc.codegen.dots import GROUP
-from nnefc.codegen.spec import Operand
+from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr, arg, call
 from nnefc.ir.types import DType
@@ -104,7 +104,14 @@ class Taps:
         return [k for k in self.extras() if not self.operands[k].moves]
 
     def extras(self) -> list[int]:
-        """The extras of what is stored."""
+        """The extras of what is stored that are no tables."""
+        return [k for k in self._stored_operands() if self.operands[k].access is not Access.TABLE]
+
+    def tables(self) -> list[int]:
+        """The tables among the extras of what is stored."""
+        return [k for k in self._stored_operands() if self.operands[k].access is Access.TABLE]
+
+    def _stored_operands(self) -> list[int]:
         return [self.first + k - 1 for k in sorted(self.stored.arguments()) if k]
 
 

@@ -9,7 +9,7 @@ Only this module's users run inside compiler workers: importing it imports Numba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -261,7 +261,9 @@ class Lattice:
         return places.reshape(shape), valid.reshape(shape)
 
     def get(self, k: int, p: Sequence[np.ndarray], offsets: Offsets, g: np.ndarray, count: int) -> np.ndarray:
-        """The NumPy meaning of loading operand ``k``."""
+        """The NumPy meaning of loading operand ``k``; the entries of a table."""
+        if self.operands[k].access is Access.TABLE:
+            return p[k][offsets[k] + np.arange(256)]
         places, valid = self.places(k, offsets, g, count)
         result = np.zeros(places.shape, self.operands[k].dtype.numpy)
         if self.operands[k].access is Access.SAME:
@@ -307,14 +309,21 @@ class Accessor:
         return b.extract_value(self.p, k), offset, stride
 
     def load(self, k: int, row: int, col: int) -> ir.Value:
-        """The vector of operand ``k``; what does not change with the row or column is loaded once."""
+        """The vector of operand ``k``, or the address of a table; what does not change with the row or column is loaded
+        once."""
         operand = self.lattice.operands[k]
+        if operand.access is Access.TABLE:
+            return self.vectors.element(self.b.extract_value(self.p, k), self.b.extract_value(self.offsets, k))
         key = (k, row if operand.moves else 0, col if operand.access is not Access.SAME else 0)
         if key not in self._cache:
             pointer, offset, stride = self._place(*key)
             mask = self.masks[key[2]]
             self._cache[key] = self.vectors.load(pointer, offset, operand.access, stride, operand.dtype, mask)
         return self._cache[key]
+
+    def tables(self, operands: Iterable[int]) -> list[ir.Value]:
+        """The addresses of the tables among operands; None for others."""
+        return [self.load(k, 0, 0) if self.lattice.operands[k].access is Access.TABLE else None for k in operands]
 
     def store(self, k: int, row: int, col: int, value: ir.Value) -> None:
         """Store a vector to operand ``k``."""

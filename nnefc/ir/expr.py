@@ -28,8 +28,9 @@ class Expr:
     """A node of an expression tree.
 
     ``op`` is ``arg`` (``value``: which argument), ``const`` (``value``: the number), ``cast`` (to ``dtype``),
-    ``select`` (condition, then, else), ``table`` (``value``: the bytes of 256 entries of ``dtype``; the operand, U8,
-    says which) or a name of UNARY or BINARY. Operands of one node share a type, conditions are BOOL. ``min(x, y)`` is
+    ``select`` (condition, then, else), ``table`` (the operand, U8, says which of 256 entries of ``dtype``; ``value``:
+    their bytes, or None where they are a second operand, an ``arg``) or a name of UNARY or BINARY. Operands of one node
+    share a type, conditions are BOOL. ``min(x, y)`` is
     ``select(x < y, x, y)`` and ``max(x, y)`` is ``select(x > y, x, y)``, so a NaN in ``x`` gives ``y``. Integer ``div``
     truncates toward zero and gives 0 for a zero divisor. A cast from float to integer truncates and saturates, NaN
     giving 0; a cast to BOOL is ``!= 0``. ``and or xor not`` are logical on BOOL, bitwise on integers. ``shl`` and
@@ -50,7 +51,7 @@ class Expr:
             return repr(self.value).lower() if self.dtype is DType.BOOL else repr(self.value)
         name = f"cast<{self.dtype}>" if self.op == "cast" else self.op
         if self.op == "table":
-            name = f"table<{self.dtype}>[{_runs(self.entries())}]"
+            name = f"table<{self.dtype}>" + ("" if self.value is None else f"[{_runs(self.entries())}]")
         return f"{name}({', '.join(map(str, self.args))})"
 
     def size(self) -> int:
@@ -67,7 +68,7 @@ class Expr:
         return self.value
 
     def entries(self) -> np.ndarray:
-        """The 256 values of a ``table``."""
+        """The 256 values of a ``table`` that has them itself."""
         assert isinstance(self.value, bytes)
         return np.frombuffer(self.value, self.dtype.numpy)
 
@@ -82,7 +83,8 @@ class Expr:
         if self.op == "const":
             return np.asarray(self.value, self.dtype.numpy)
         if self.op == "table":
-            return self.entries()[self.args[0]._evaluate(args)]
+            entries = self.entries() if self.value is not None else self.args[1]._evaluate(args)
+            return entries[self.args[0]._evaluate(args)]
         operands = [widened(a._evaluate(args)) for a in self.args]
         if self.op == "cast":
             return cast_numpy(operands[0], self.dtype)
@@ -145,9 +147,13 @@ def call(op: str, *args: Expr) -> Expr:
     return Expr(op, tuple(args), DType.BOOL if op in COMPARISONS else dtype)
 
 
-def table(x: Expr, entries: np.ndarray) -> Expr:
-    """``entries[x]``: of 256 values the one that ``x``, U8, says. Raises TypeError for another type of ``x`` or another
-    number of entries."""
+def table(x: Expr, entries: np.ndarray | Expr) -> Expr:
+    """``entries[x]``: of 256 values, or those of an argument, the one that ``x``, U8, says. Raises TypeError for
+    another type of ``x`` or another number of entries."""
+    if isinstance(entries, Expr):
+        if x.dtype is not DType.U8 or entries.op != "arg":
+            raise TypeError(f"table of {entries} by {x.dtype}")
+        return Expr("table", (x, entries), entries.dtype)
     if x.dtype is not DType.U8 or entries.shape != (256,):
         raise TypeError(f"table of {entries.shape} entries by {x.dtype}")
     return Expr("table", (x,), DType.of(entries.dtype), np.ascontiguousarray(entries).tobytes())

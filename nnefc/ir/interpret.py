@@ -11,6 +11,7 @@ from nnefc.ir import program as ir
 from nnefc.ir import sequential
 from nnefc.ir.expr import cast_numpy
 from nnefc.ir.types import DType
+from nnefc.ir.view import Role
 from nnefc.ir.window import Window
 
 Memory = dict[str, np.ndarray]
@@ -56,8 +57,10 @@ def _poisoned(buffer: ir.Buffer) -> np.ndarray:
 
 
 def array(view: ir.View, memory: Memory) -> np.ndarray:
-    """The view as a NumPy array over the buffer's memory."""
+    """The view as a NumPy array over the buffer's memory; the elements of a table."""
     flat = memory[view.buffer.name]
+    if view.buffer.role is Role.TABLE:
+        return flat
     strides = tuple(s * flat.itemsize for s in view.strides)
     return np.lib.stride_tricks.as_strided(flat[view.offset :], view.shape, strides)
 

@@ -206,8 +206,8 @@ class Port:
 @dataclass(frozen=True, eq=False)
 class Program:
     """A network as kernel calls, in order. ``constants`` and ``states`` give the values (initial values) of CONST and
-    STATE buffers, flat. Input and output ports have buffers of their own names' order: ``inputs[k]`` is the buffer
-    ``input_buffers[k]``."""
+    TABLE, and of STATE buffers, flat. Input and output ports have buffers of their own names' order: ``inputs[k]`` is
+    the buffer ``input_buffers[k]``."""
 
     name: str
     inputs: tuple[Port, ...]

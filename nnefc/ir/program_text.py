@@ -16,7 +16,7 @@ def format_program(program: Program) -> str:
     In expressions ``$k`` is the k-th operand, for a ``post`` after ``$0``, the reduced value."""
     lines = [f"program {program.name}({', '.join(map(_port, program.inputs))}) -> ({_ports(program.outputs)})", "{"]
     buffers = program.buffers()
-    for role, word in ((Role.CONST, "const"), (Role.STATE, "state"), (Role.TEMP, "temp")):
+    for role, word in ((Role.CONST, "const"), (Role.TABLE, "table"), (Role.STATE, "state"), (Role.TEMP, "temp")):
         named = [f"{b.name}: {b.dtype}[{b.size}]" for b in buffers.values() if b.role is role]
         lines += [f"    {word} {text};" for text in named]
     lines += [f"    {format_call(c)};" for c in program.calls]
@@ -32,7 +32,9 @@ def _ports(ports: tuple[Port, ...]) -> str:
 
 
 def format_view(view: View) -> str:
-    """``name: type[shape]``, with offset and strides where they say something."""
+    """``name: type[shape]``, with offset and strides where they say something; a table has its own shape."""
+    if view.buffer.role is Role.TABLE:
+        return f"{view.buffer.name}: {view.dtype}[{view.buffer.size}]"
     text = f"{view.buffer.name}: {view.dtype}[{','.join(map(str, view.shape))}]"
     if view.row_major and view.offset == 0 and view.volume == view.buffer.size:
         return text

@@ -13,11 +13,15 @@ from nnefc.ir.types import DType
 
 
 class Role(enum.Enum):
-    """What a buffer is: given by the caller, returned to it, constant, kept between calls, or scratch."""
+    """What a buffer is: given by the caller, returned to it, constant, kept between calls, or scratch.
+
+    A TABLE is constant, and a view of it, which does not move, stands for all its elements: what a ``table`` of an
+    expression looks up."""
 
     INPUT = "input"
     OUTPUT = "output"
     CONST = "const"
+    TABLE = "table"
     STATE = "state"
     TEMP = "temp"
 

@@ -14,6 +14,7 @@ from nnefc.passes.factor import factor
 from nnefc.passes.fold import fold, prune
 from nnefc.passes.fuse import fuse
 from nnefc.passes.integer import integer
+from nnefc.passes.lift import lift
 from nnefc.passes.lower import lower
 from nnefc.passes.place import place
 from nnefc.passes.requantize import requantize
@@ -41,7 +42,8 @@ PROGRAM_PASSES: tuple[tuple[str, ProgramPass], ...] = (
     ("place", place),  # after fusion, which takes copies that have one reader into the kernel before them
     ("simplify", simplify),  # whole expressions, and operands that fusion brought together
     ("affine", affine),
-    ("spread", spread),  # last: it ends what other passes know of whole, dense buffers
+    ("spread", spread),  # it ends what other passes know of whole, dense buffers
+    ("lift", lift),  # last: it ends what other passes know of numbers
 )
 """Program -> Program, in order."""
 

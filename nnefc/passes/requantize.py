@@ -27,10 +27,11 @@ from nnefc.ir.expr import Expr, arg, call, cast, const, table
 from nnefc.ir.interpret import array
 from nnefc.ir.program import Call, Contract, Map, Program, Reduce
 from nnefc.ir.types import DType
-from nnefc.ir.view import Buffer, Role, View, dense_strides
+from nnefc.ir.view import View, dense_strides
 from nnefc.ir.window import Window
 from nnefc.passes.coded import once
 from nnefc.passes.codes import WHOLE, Quantization, argument_code, quantization_of, replaced
+from nnefc.passes.operands import Constants
 from nnefc.passes.products import MOST, most_of
 
 F32, I32 = DType.F32, DType.I32
@@ -42,34 +43,14 @@ INTEGER_ZERO = 1e-3
 
 def requantize(program: Program) -> Program:
     """The program with what makes codes of integers in one form; the same object where nothing does."""
-    state = _Constants(program)
+    state = Constants(program, "requantize")
     calls = tuple(_requantized(c, state) for c in program.calls)
     if all(a is b for a, b in zip(calls, program.calls, strict=True)):
         return program
     return program.replace(calls=calls, constants=state.values)
 
 
-class _Constants:
-    """The constants of the program, and new ones."""
-
-    def __init__(self, program: Program):
-        self.values = dict(program.constants)
-        self._names: Iterator[str] = program.fresh_names("requantize")
-        self._numbers: dict[tuple[DType, bytes], Buffer] = {}
-
-    def add(self, values: np.ndarray) -> Buffer:
-        """A new constant; the same for equal numbers."""
-        dtype, key = DType.of(values.dtype), values.tobytes()
-        if values.size == 1 and (dtype, key) in self._numbers:
-            return self._numbers[dtype, key]
-        buffer = Buffer(next(self._names), dtype, values.size, Role.CONST)
-        self.values[buffer.name] = np.ascontiguousarray(values).reshape(-1)
-        if values.size == 1:
-            self._numbers[dtype, key] = buffer
-        return buffer
-
-
-def _requantized(c: Call, constants: _Constants) -> Call:
+def _requantized(c: Call, constants: Constants) -> Call:
     if isinstance(c, Map) and len(c.exprs) == 1:
         form = _Form(c.inputs, 0, c.outputs[0], constants, 0)
         expr = form.rewritten(c.exprs[0])
@@ -81,7 +62,7 @@ def _requantized(c: Call, constants: _Constants) -> Call:
     return c
 
 
-def _most(c: Contract | Window | Reduce, constants: _Constants) -> int:
+def _most(c: Contract | Window | Reduce, constants: Constants) -> int:
     """What the integer sum of a call may come to."""
     weights, kept = _weights(c)
     if weights is not None and weights.dtype is I32 and weights.buffer.name in constants.values:
@@ -131,7 +112,7 @@ class _Linear:
 class _Form:
     """The expression of one call under rewriting; ``views`` are its operands from the argument ``first`` on."""
 
-    def __init__(self, views: Sequence[View], first: int, output: View, constants: _Constants, most: int):
+    def __init__(self, views: Sequence[View], first: int, output: View, constants: Constants, most: int):
         self.views = list(views)
         self._first, self._output, self._constants, self._most = first, output, constants, most
 

@@ -9,10 +9,11 @@ import numpy as np
 from drawn_calls import Drawer, Memory
 
 from nnefc.ir.expr import Expr, arg, call, cast, const, table
-from nnefc.ir.program import Call, Contract, Map, Reduce
+from nnefc.ir.program import Call, Contract, Map, Program, Reduce
 from nnefc.ir.types import DType
 from nnefc.ir.view import View, dense_strides
 from nnefc.ir.window import Slide, Window
+from nnefc.passes.lift import lift
 
 F, S, U = DType.F32, DType.I32, DType.U8
 
@@ -214,7 +215,10 @@ FAMILIES = ("map", "image", "reduce", "product", "planes", "pixels")
 
 
 def draw(family: str, seed: int) -> tuple[Call, Memory]:
-    """A call of a family and its memory, the same for the same seed."""
+    """A call of a family and its memory, the same for the same seed. Tables are operands for every second seed."""
     drawer = CodeDrawer(seed)
     drawn: Call = getattr(drawer, family)()
-    return drawn, drawer.memory
+    if seed % 2 == 0:
+        return drawn, drawer.memory
+    lifted = lift(Program("drawn", (), (), (), (), (drawn,), {}, {}))
+    return lifted.calls[0], {**drawer.memory, **lifted.constants}

@@ -104,7 +104,7 @@ RULES = {
     ),
     "functions of a code are tables": (
         decoded_input(f"s: f32[1,8,4,4] @ {zero_point(0.00390625, 0)} = sigmoid(x);\ny = copy(s);"),
-        "table<u8>[",
+        "lifted.1: u8[256]], mul(cast<f32>(cast<i32>(table<u8>(cast<u8>(max(",
     ),
     "signed codes are kept 128 higher": (
         network(
