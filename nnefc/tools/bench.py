@@ -16,6 +16,7 @@ from nnefc import api
 from nnefc.errors import UnsupportedError
 from nnefc.ir.graph import Graph
 from nnefc.ir.types import DType, TensorType
+from nnefc.passes.encode import encode
 from nnefc.runtime.pool import available_cpus
 from nnefc.tools.compare import complete, fitting
 from nnefc.tools.engines import PEERS, Engine, require, version
@@ -102,11 +103,12 @@ def bench(
     """Time calls of a model, compiled, and in the engines ``compare`` (of ``ort``, ``openvino``, ``tract``).
 
     ``model`` is a path, a Graph, or a compiled folder (then without peers); ``options`` are those of
-    :func:`nnefc.compile`. Peers get the file itself where they read it, else the network written as ONNX. ``inputs``
-    are by name; what is not given is random. Every engine runs in a process of its own and they take turns, ROUNDS in
-    all, of ``seconds`` for each engine altogether, and of at least ``runs`` calls. An engine whose turn it is not has
-    its main thread asleep; each turn begins with a pause in which its predecessor's workers fall asleep too, and with
-    calls that are not counted.
+    :func:`nnefc.compile`. Peers get the file itself where they read it, else the network written as ONNX: a quantized
+    one with pairs of QuantizeLinear and DequantizeLinear, unless ``execution`` is ``"ignore"``. ``inputs`` are by name;
+    what is not given is random. Every engine runs in a process of its own and they take turns, ROUNDS in all, of
+    ``seconds`` for each engine altogether, and of at least ``runs`` calls. An engine whose turn it is not has its main
+    thread asleep; each turn begins with a pause in which its predecessor's workers fall asleep too, and with calls that
+    are not counted.
 
     Raises UnsupportedError for a peer that is not installed, ValueError for an unknown one, or for peers of a compiled
     folder, and what :func:`nnefc.compile` raises.
@@ -157,7 +159,8 @@ def take_turns(engines: Sequence[Engine], seconds: float, runs: int | None = Non
 def _peer(peer: str, model: api.Path | Graph, scratch: Path, options: Mapping[str, Any], threads: int) -> Engine:
     """The network in a peer: the model's own file where that reads it and nothing about it was changed, else ONNX."""
     own = not isinstance(model, Graph) and not options.get("constants") and not options.get("shapes")
-    if own:
+    floats = options.get("execution") == "ignore"
+    if own and not floats:
         path = Path(os.fspath(model))  # type: ignore[arg-type]
         if path.name.lower().endswith(".onnx"):
             return Engine(peer, path, threads, scratch / "inputs.npz")
@@ -167,7 +170,8 @@ def _peer(peer: str, model: api.Path | Graph, scratch: Path, options: Mapping[st
     written = scratch / "network.onnx"
     if not written.exists():
         named = {k: options[k] for k in ("shapes", "constants") if k in options}
-        api.save(model if isinstance(model, Graph) else api.load(model, **named), written)
+        graph = model if isinstance(model, Graph) else api.load(model, **named)
+        api.save(encode(graph, "ignore") if floats else graph, written)
     return Engine(peer, written, threads, scratch / "inputs.npz")
 
 

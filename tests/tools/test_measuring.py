@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from skips import need
 
@@ -17,12 +20,14 @@ from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.formats.nnef import parse_graph
 from nnefc.ir.graph import Graph
+from nnefc.quant import quantize
 from nnefc.tools import engines
 from nnefc.tools.bench import ROUNDS, answers_apart, take_turns
 from nnefc.tools.engine_worker import matched
 from nnefc.tools.machine import machine, machine_text, versions
 from nnefc.tools.peaks import cache_sizes, measure
 
+bench_module = importlib.import_module("nnefc.tools.bench")
 TEXT = """version 1.0;
 graph Net(x) -> (y)
 {
@@ -102,6 +107,29 @@ def test_a_benchmark_of_itself(net: Graph, tmp_path: Path) -> None:
     assert len(nnefc.bench(tmp_path / "net", seconds=0.02).timings) == 1
     with pytest.raises(ValueError, match="compiled folder"):
         nnefc.bench(tmp_path / "net", compare=["ort"])
+
+
+@pytest.mark.parametrize(("execution", "coded"), [("integer", True), ("float", True), ("ignore", False)])
+def test_a_peer_of_a_quantized_network(
+    net: Graph, tmp_path: Path, execution: str, coded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It computes the same network, on codes where we do."""
+    kinds: list[str] = []
+    plain = bench_module.Engine
+
+    def engine(name: str, path: Path, *rest: Any) -> engines.Engine:
+        if name == "ort":
+            kinds.extend(n.op_type for n in onnx.load(path).graph.node)
+        return plain(name, path, *rest)
+
+    monkeypatch.setattr(bench_module, "Engine", engine)
+    x = np.random.default_rng(0).standard_normal((1, 4, 12, 12)).astype(np.float32)
+    nnefc.save(quantize(net, [{"x": x}]), tmp_path / "net.nnef.tgz")
+    result = nnefc.bench(
+        tmp_path / "net.nnef.tgz", {"x": x}, compare=["ort"], threads=1, seconds=0.02, execution=execution
+    )
+    assert "Conv" in kinds and ("QuantizeLinear" in kinds) == coded
+    assert result.timings[1].error is not None and result.timings[1].error < 1e-5
 
 
 @pytest.mark.parametrize("name", list(engines.PEERS))
