@@ -27,6 +27,9 @@ KEPT = 256
 """The most bounds that ``entropy`` tries."""
 UNSEEN = 1e-6
 """The share that ``entropy`` takes a bin to have that holds cut-off values alone, and so none after quantization."""
+SPIKE, CHANCE = 0.25, 3.0
+"""A bin is a spike to ``entropy`` if it holds more than this part of what all others within a step hold, and does so
+by more than so many standard deviations of a count."""
 ROUNDS = 100
 """The most steps of ``octav``; a fixed point is reached in a few."""
 
@@ -98,8 +101,12 @@ def percentile_range(s: Statistics, codes: Codes, percentile: float) -> Range:
 def entropy(s: Statistics, codes: Codes, percentile: float) -> Range:
     """The bound on magnitudes whose codes tell most of the distribution of the values: that of the least
     Kullback-Leibler divergence of the quantized distribution from the one before, what is cut off counting at the
-    bound. Migacz, "8-bit inference with TensorRT", GPU Technology Conference 2017. Values in the bin of 0, which every
-    range codes well, are left out."""
+    bound. Migacz, "8-bit inference with TensorRT", GPU Technology Conference 2017.
+
+    What every range codes well must not count as lost when it shares a step with others: the bin of 0 is left out, and
+    inside a bound spikes (a background, saturated inputs) count as the bins around them. The divergence that chance
+    makes, which few values would have more of the wider the range is, is taken off: Miller, "Note on the bias of
+    information estimates", 1955."""
     edges, counts = _magnitudes(s.histogram)
     both = codes.symmetric or s.histogram.low < 0 < s.histogram.high
     levels = codes.steps // 2 if both else codes.steps
@@ -107,7 +114,8 @@ def entropy(s: Statistics, codes: Codes, percentile: float) -> Range:
     if len(counts) <= levels or not counts.any():
         return s.range
     kept = np.unique(np.linspace(levels, len(counts), KEPT).astype(np.int64))
-    divergences = [_divergence(counts, int(n), levels) for n in kept]
+    smooth = _without_spikes(counts, -(-len(counts) // levels))
+    divergences = [_divergence(smooth, int(n), levels, float(counts[n:].sum())) for n in kept]
     bound = float(edges[kept[int(np.argmin(divergences))]])
     return max(s.histogram.low, -bound), min(s.histogram.high, bound)
 
@@ -121,11 +129,26 @@ def _magnitudes(h: Histogram) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(counts) + 1) * (h.width * gathered), counts
 
 
-def _divergence(counts: np.ndarray, kept: int, levels: int) -> float:
-    """The divergence of the first ``kept`` bins, gathered into ``levels``, from themselves with what they cut off."""
+def _without_spikes(counts: np.ndarray, step: int) -> np.ndarray:
+    """Counts in which a spike has the mean of the bins around it, up to ``step`` away, that are none."""
+    at = np.arange(len(counts))
+    ends = np.maximum(at - step, 0), np.minimum(at + step + 1, len(counts))
+
+    def around(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([[0.0], np.cumsum(values)])
+        return np.asarray(sums[ends[1]] - sums[ends[0]])
+
+    spikes = counts - CHANCE * np.sqrt(counts) > SPIKE * (around(counts) - counts)
+    mean = around(np.where(spikes, 0.0, counts)) / np.maximum(around(~spikes), 1)
+    return np.where(spikes, mean, counts)
+
+
+def _divergence(counts: np.ndarray, kept: int, levels: int, beyond: float) -> float:
+    """The divergence of the first ``kept`` bins, gathered into ``levels``, from themselves with the count of what is
+    cut off, ``beyond``, less that which chance makes: half a value for each bin more than there are levels."""
     inside = counts[:kept]
     before = inside.copy()
-    before[-1] += counts[kept:].sum()
+    before[-1] += beyond
     groups = np.arange(kept) * levels // kept
     used = inside > 0
     sums = np.bincount(groups, weights=inside, minlength=levels)
@@ -135,7 +158,8 @@ def _divergence(counts: np.ndarray, kept: int, levels: int) -> float:
         return np.inf
     seen = before > 0
     p, q = before[seen] / before.sum(), np.maximum(after[seen] / after.sum(), UNSEEN)
-    return float(np.sum(p * np.log(p / q)))
+    chance = (np.count_nonzero(used) - np.count_nonzero(members)) / (2 * before.sum())
+    return float(np.sum(p * np.log(p / q)) - chance)
 
 
 def mse(s: Statistics, codes: Codes, percentile: float) -> Range:
