@@ -1,9 +1,11 @@
 """How much of a network's answers int8 keeps, here and in the peers' tools, at default settings and on the same data.
 
     python -m bench.accuracy [NAME ...] [--calibrate N] [--judge N] [--json FILE]
+    python -m bench.accuracy --remedies [NAME ...] ...
 
 Prints a table (Markdown) of SNR in dB: the energy of the outputs in single precision by that of their difference, over
-samples that were not calibrated on. ONNX Runtime's calibrators each have a column. Needs the extra ``bench``.
+samples that were not calibrated on. ONNX Runtime's calibrators each have a column; with ``--remedies`` it is ours that
+have, each remedy alone, and all together. Needs the extra ``bench``.
 """
 
 from __future__ import annotations
@@ -28,7 +30,10 @@ from bench.quantized import feeds, quantized
 from bench.report import table
 from nnefc.errors import UnsupportedError
 from nnefc.ir.graph import Graph
-from nnefc.quant.quantize import quantize
+from nnefc.quant import Recipe, prepare, quantize
+from nnefc.quant import calibrate as calibrate_on
+from nnefc.quant.refine import NAMES as REMEDIES
+from nnefc.quant.refine import Refinement, refined
 
 MADE = ROOT / ".cache" / "accuracy"
 """Where networks that are written here are kept."""
@@ -222,12 +227,28 @@ def judged(subject: Subject, calibrate: int, judge: int, **settings: object) -> 
     return found
 
 
+def remedied(subject: Subject, calibrate: int, judge: int) -> dict[str, float]:
+    """SNR in dB at default settings, with each remedy, and with all."""
+    graph = nnefc.load(subject.path)
+    (port,) = graph.inputs
+    learned, tested = ({port.name: subject.draw(n, seed)} for n, seed in ((calibrate, 1), (judge, 2)))
+    exact = ours(graph, tested)
+    prepared, samples = prepare(graph), list(feeds(learned))
+    rows = {"plain": Refinement(), **{name: Refinement(**{name: True}) for name in REMEDIES}}
+    found = {}
+    for name, refinement in (rows | {"all": Refinement(**dict.fromkeys(REMEDIES, True))}).items():
+        coded = refined(prepared, Recipe(), refinement, lambda real: calibrate_on(real, samples), samples)[1].graph
+        found[name] = snr(ours(coded, tested), exact)
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge what the command line names and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--calibrate", type=int, default=CALIBRATE, metavar="N")
     parser.add_argument("--judge", type=int, default=JUDGE, metavar="N")
+    parser.add_argument("--remedies", action="store_true", help="compare our remedies, not tools")
     parser.add_argument("--shared", type=Path, default=shared_folder(), help="the folder of real models")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
     parser.add_argument("--answer", nargs=3, help=argparse.SUPPRESS)
@@ -239,9 +260,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = set(args.names) - known.keys()
     if unknown:
         parser.error(f"no network {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    rows, record = [["network", "nnefc", *KINDS]], {}
+    columns, judging = (("plain", *REMEDIES, "all"), remedied) if args.remedies else (("nnefc", *KINDS), judged)
+    rows, record = [["network", *columns]], {}
     for name in args.names or known:
-        record[name] = judged(known[name](), args.calibrate, args.judge)
+        record[name] = judging(known[name](), args.calibrate, args.judge)
         rows.append([name, *(f"{record[name][k]:.1f}" if k in record[name] else "-" for k in rows[0][1:])])
         print("  ".join(rows[-1]), file=sys.stderr, flush=True)
     if args.json:

@@ -5,14 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Report = Callable[[int, int], None]
 """Told how many of how many pieces are done."""
+_shown: ContextVar[Progress | None] = ContextVar("shown", default=None)
+"""The bars that are drawn now."""
 
 
 @contextmanager
 def bar(title: str) -> Iterator[Report]:
-    """A bar on standard error while the block runs, from the first report on; nothing where that is no terminal."""
+    """A bar on standard error while the block runs, below those of the blocks around it; nothing where that is no
+    terminal."""
+    outer = _shown.get()
+    if outer is not None:
+        task = outer.add_task(title, total=None)
+        try:
+            yield lambda done, total: outer.update(task, completed=done, total=total)
+        finally:
+            outer.remove_task(task)
+        return
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -21,5 +37,9 @@ def bar(title: str) -> Iterator[Report]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        token = _shown.set(progress)
+        try:
+            task = progress.add_task(title, total=None)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
+        finally:
+            _shown.reset(token)

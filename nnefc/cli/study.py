@@ -220,7 +220,7 @@ def _apply(result: Study, path: str) -> None:
 
 def _text(record: dict[str, Any], args: argparse.Namespace) -> str:
     from nnefc.quant.plots import number
-    from nnefc.quant.report import advice, points
+    from nnefc.quant.report import advice, brief, points
 
     measured, by_name = record["measured"], {p["name"]: p for p in points(record)}
     named = record["metric"]["name"]
@@ -237,7 +237,7 @@ def _text(record: dict[str, Any], args: argparse.Namespace) -> str:
     rows = [["on the front", *heads, "us a call", "parameters"]]
     for name in measured["front"]:
         p, seconds = by_name[name], f"{measured['seconds'][name] * 1e6:.2f}"
-        rows.append([name, *scores(p), seconds, size_text(p["bytes"])])
+        rows.append([brief(record, p), *scores(p), seconds, size_text(p["bytes"])])
     parts += [table(rows, right=range(1, len(rows[0]))), "\n".join(advice(record))]
     if args.output:
         parts.append(f"the report is {Path(args.output) / 'report.html'}")

@@ -11,6 +11,7 @@ row of SYSTEMS each.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from string import Template
 
 from nnefc.codegen.objectfile import emit_object
@@ -270,6 +271,7 @@ def entry_points(name: str, parallel: bool) -> tuple[str, ...]:
     return f"{name}_run", f"{name}_call", *((f"{name}_worker", f"{name}_stop") if parallel else ())
 
 
+@lru_cache(maxsize=8)
 def emit_pool(name: str, target: Target, parallel: bool = True) -> bytes:
     """The object file that defines the :func:`entry_points` but ``NAME_run``, which is undefined in it.
 

@@ -30,6 +30,9 @@ from nnefc.codegen.target import Target
 from nnefc.codegen.worker import read_message, write_message
 from nnefc.errors import NnefcError
 
+PRUNED_AT = "00"
+"""How the keys of new entries begin after which the cache is pruned: one of 256, as looking through it takes time."""
+
 _START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -183,8 +186,9 @@ def compile_kernels(
         report(len(done), len(wanted))
 
     if missing:
+        new = list(missing)
         _compile(missing, target, jobs or len(os.sched_getaffinity(0)), finish)
-        if store:
+        if store and any(keys[spec].startswith(PRUNED_AT) for spec in new):
             store.prune()
     return {spec: done[spec] for spec in wanted}
 

@@ -4,7 +4,7 @@ on average move the mean of what a layer gives; the layer's bias takes that back
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Origin, Tensor, Value
 from nnefc.ir.types import TensorType
 from nnefc.quant.layers import Layer, fresh_name, layer_named, layers, used_once, values_of, with_values
-from nnefc.quant.runs import Arrays, tensors_of
+from nnefc.quant.runs import Arrays, Walk
 
 
 def correct_biases(
@@ -28,14 +28,18 @@ def correct_biases(
     network with real numbers: b + E[Wx] - E[W'x'], over those results that a relu or clamp behind it lets through.
     Layers are corrected in order, each behind those corrected before.
 
-    ``samples`` are read once for each layer. A layer takes part if its bias and its output are its own; one without a
-    bias gets one. ``only`` names the layers to correct; ``options`` are how :func:`nnefc.compile` is to compile the
-    quantized network.
+    ``samples`` are gone through once for each layer. A layer takes part if its bias and its output are its own; one
+    without a bias gets one. ``only`` names the layers to correct; ``options`` are how :func:`nnefc.compile` is to
+    compile the quantized network.
     """
     known = [x.name for x in layers(quantized) if (only is None or x.name in only) and _correctable(quantized, x)]
+    right, seen = Walk(graph, samples), Walk(quantized, samples, **options)
     for done, name in enumerate(known, 1):
-        layer = layer_named(quantized, name)
-        shift = _shift(graph, layer_named(graph, name), quantized, layer, samples, options)
+        layer, real = layer_named(quantized, name), layer_named(graph, name)
+        right.reach(graph, real.output.name)
+        seen.reach(quantized, layer.input.name)
+        pairs = zip(right.tensors(graph, real.output.name), seen.tensors(quantized, layer.output.name), strict=True)
+        shift = _shift(graph, real, pairs)
         quantized = _shifted(quantized, layer, shift)
         if progress is not None:
             progress(done, len(known))
@@ -46,19 +50,13 @@ def _correctable(graph: Graph, layer: Layer) -> bool:
     return layer.plain or (layer.bias is not None and used_once(graph, layer.bias))
 
 
-def _shift(
-    graph: Graph, real: Layer, quantized: Graph, layer: Layer, samples: Iterable[Arrays], options: Mapping[str, Any]
-) -> np.ndarray:
-    """By how much each output channel of a layer is too low, on average over what is used of it."""
+def _shift(graph: Graph, real: Layer, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """By how much each output channel of a layer is too low, on average over what is used of it; ``pairs`` are its
+    right results and those that are seen."""
     low, high = _used(graph, real)
     total, count = np.zeros(real.channels), np.zeros(real.channels)
-    pairs = zip(
-        tensors_of(graph, [real.output.name], samples),
-        tensors_of(quantized, [layer.output.name], samples, **options),
-        strict=True,
-    )
-    for ours, theirs in pairs:
-        right, seen = (_lines(real, found) for found in (ours[real.output.name], theirs[layer.output.name]))
+    for pair in pairs:
+        right, seen = (_lines(real, found) for found in pair)
         used = (right > low) & (right < high)
         total += np.where(used, right - seen, 0.0).sum(1)
         count += used.sum(1)

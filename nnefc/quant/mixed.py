@@ -8,7 +8,7 @@ from nnefc.ir.graph import Graph, Tensor, Value
 from nnefc.quant.coding import largest_scales
 from nnefc.quant.histogram import Statistics
 from nnefc.quant.layers import Layer, layers, retyped, values_of, with_values
-from nnefc.quant.quantize import encoded, placed
+from nnefc.quant.quantize import Codings, encoded, placed
 from nnefc.quant.recipe import Recipe
 from nnefc.quant.scheme import SCHEMES
 from nnefc.quant.search import Choice, recipe_for
@@ -21,8 +21,8 @@ class Mixed:
     ``statistics`` are those of the tensors of ``real``; with ``mse`` new scales of weights are of the least error."""
 
     def __init__(self, real: Graph, base: Graph, recipe: Recipe, statistics: Mapping[str, Statistics], mse: bool):
-        self.real, self.base, self.recipe, self.statistics = real, base, recipe, statistics
-        self.scales = mse_scales if mse else largest_scales
+        self.real, self.base, self.recipe = real, base, recipe
+        self.codings = Codings(statistics, mse_scales if mse else largest_scales)
         self.scheme = next((n for n, s in SCHEMES.items() if s == recipe.default.scheme), "quantized")
         self._layers = {layer.name: layer for layer in layers(real)}
         self._coded = {layer.name: layer for layer in layers(base)}
@@ -39,7 +39,7 @@ class Mixed:
             return self.base
         bare = self._with_real_biases([name for name, scheme in choice.items() if SCHEMES[scheme].weights is None])
         settings = recipe_for(choice, self.recipe).settings(bare)
-        made = encoded(bare, placed(bare, settings), settings, self.statistics, self.scales).graph
+        made = encoded(bare, placed(bare, settings), settings, self.codings).graph
         kept = {}
         for op in made.ops:
             if op.kind == "variable" and op.output.type.encoding is not None:

@@ -110,7 +110,7 @@ def quantized(
         if data is None:
             raise InvalidModelError("there is neither data nor a calibration to find the ranges of tensors with")
         calibration = calibrate(graph, data, limit=limit, threads=threads)
-    return encoded(graph, placement, settings, calibration.tensors if calibration is not None else {})
+    return encoded(graph, placement, settings, Codings(calibration.tensors if calibration is not None else {}))
 
 
 def placed(graph: Graph, settings: Mapping[str, Setting]) -> Placement:
@@ -124,20 +124,45 @@ def _labels(graph: Graph) -> dict[str, str]:
     return {op.output.name: str(op.attrs["label"]) for op in graph.ops if op.kind == "variable"}
 
 
-def encoded(
-    graph: Graph,
-    placement: Placement,
-    settings: Mapping[str, Setting],
-    statistics: Mapping[str, Statistics],
-    scales: Scales = largest_scales,
-) -> Quantization:
-    """A prepared graph with encodings: weights by ``scales``, tensors by their statistics."""
-    rows = [_activation(graph, group, settings, statistics) for group in placement.groups]
+class Codings:
+    """Ranges of a prepared graph's tensors, by their statistics, and codes of its weights, by ``scales``; each is found
+    once."""
+
+    def __init__(self, statistics: Mapping[str, Statistics], scales: Scales = largest_scales):
+        self._statistics, self._scales = statistics, scales
+        self._ranges: dict[tuple[object, ...], tuple[Range, Range]] = {}
+        self._weights: dict[tuple[object, ...], tuple[Tensor, Encoding]] = {}
+
+    def ranges(self, sources: Sequence[str], setting: Setting, codes: Codes) -> tuple[Range, Range]:
+        """The range of all the values of tensors, and that which a setting's method gives codes for. Raises
+        InvalidModelError for a tensor that has no statistics."""
+        key = (*sources, setting.method, setting.percentile, codes)
+        if key not in self._ranges:
+            for name in sources:
+                if name not in self._statistics:
+                    raise InvalidModelError(f"the calibration does not know the tensor {name!r}: make it anew")
+            whole, *more = (self._statistics[name] for name in sources)
+            for one in more:
+                whole = whole.merged(one)
+            self._ranges[key] = whole.range, find_range(whole, setting.method, codes, setting.percentile)
+        return self._ranges[key]
+
+    def weights(self, name: str, values: np.ndarray, axis: int | None, codes: Codes) -> tuple[Tensor, Encoding]:
+        """What ``coded_variable`` gives for the values of a variable."""
+        key = (name, axis, codes)
+        if key not in self._weights:
+            self._weights[key] = coded_variable(values, axis, codes, self._scales)
+        return self._weights[key]
+
+
+def encoded(graph: Graph, placement: Placement, settings: Mapping[str, Setting], codings: Codings) -> Quantization:
+    """A prepared graph with encodings."""
+    rows = [_activation(graph, group, settings, codings) for group in placement.groups]
     labels = _labels(graph)
     encodings = {name: row.encoding for row in rows for name in (row.name, *row.others)}
     tensors: dict[str, Tensor] = {}
     for name, (axis, users) in placement.weights.items():
-        row, stored = _weights(graph, name, axis, settings[users[0]], scales)
+        row, stored = _weights(graph, name, axis, settings[users[0]], codings)
         rows.append(row)
         encodings[name] = row.encoding
         if stored is not None:
@@ -146,22 +171,14 @@ def encoded(
     return Quantization(with_encodings(graph, encodings, tensors), tuple(rows), placement.floats)
 
 
-def _activation(
-    graph: Graph, group: Group, settings: Mapping[str, Setting], statistics: Mapping[str, Statistics]
-) -> CodedTensor:
+def _activation(graph: Graph, group: Group, settings: Mapping[str, Setting], codings: Codings) -> CodedTensor:
     """The encoding of tensors that share one: that of all the values of their sources."""
     setting, codes = _chosen(graph, group, settings)
     codes = replace(codes, signed=True, symmetric=True) if group.symmetric else codes
-    for name in group.sources:
-        if name not in statistics:
-            raise InvalidModelError(f"the calibration does not know the tensor {name!r}: make it anew")
-    whole, *more = (statistics[name] for name in group.sources)
-    for one in more:
-        whole = whole.merged(one)
-    found = find_range(whole, setting.method, codes, setting.percentile)
+    observed, found = codings.ranges(group.sources, setting, codes)
     name, *others = (*group.sources, *(n for n in group.members if n not in group.sources))
     encoding = linear_encoding(*found, codes)
-    return CodedTensor(name, "activation", encoding, setting.method, whole.range, found, tuple(others))
+    return CodedTensor(name, "activation", encoding, setting.method, observed, found, tuple(others))
 
 
 def _chosen(graph: Graph, group: Group, settings: Mapping[str, Setting]) -> tuple[Setting, Codes]:
@@ -174,7 +191,9 @@ def _chosen(graph: Graph, group: Group, settings: Mapping[str, Setting]) -> tupl
     return max(known[:own] or known, key=lambda pair: pair[1].bits)
 
 
-def _weights(graph: Graph, name: str, axis: int, setting: Setting, scales: Scales) -> tuple[CodedTensor, Tensor | None]:
+def _weights(
+    graph: Graph, name: str, axis: int, setting: Setting, codings: Codings
+) -> tuple[CodedTensor, Tensor | None]:
     """The encoding of weights, and their codes where they are stored as such."""
     codes = setting.scheme.weights
     assert codes is not None
@@ -185,7 +204,7 @@ def _weights(graph: Graph, name: str, axis: int, setting: Setting, scales: Scale
         encoding = logarithmic_encoding(values, along, codes.bits)
         found = (-float(np.max(encoding["max"])), float(np.max(encoding["max"])))
     else:
-        stored, encoding = coded_variable(values, along, codes, scales)
+        stored, encoding = codings.weights(name, values, along, codes)
         widest = float(np.max(np.asarray(encoding["scale"])))
         found = (widest * codes.limits[0], widest * codes.limits[1])
     observed = (float(values.min()), float(values.max()))

@@ -11,7 +11,7 @@ from nnefc.quant.calibration import Calibration
 from nnefc.quant.coding import largest_scales
 from nnefc.quant.correct import correct_biases
 from nnefc.quant.equalize import equalize
-from nnefc.quant.quantize import Quantization, encoded, placed
+from nnefc.quant.quantize import Codings, Quantization, encoded, placed
 from nnefc.quant.recipe import Recipe
 from nnefc.quant.round import adaround
 from nnefc.quant.runs import Arrays
@@ -29,11 +29,13 @@ class Refinement:
     correct: bool = False
 
     def __str__(self) -> str:
-        return " + ".join(f.name for f in fields(self) if getattr(self, f.name)) or "plain"
+        return " + ".join(said for name, said in TITLES.items() if getattr(self, name)) or "plain"
 
 
 NAMES = tuple(f.name for f in fields(Refinement))
 """The remedies by name."""
+TITLES = dict(zip(NAMES, ("equalize", "mse weights", "adaround", "correct bias"), strict=True))
+"""What the remedies are called where methods are named beside them, one of which is ``mse`` too."""
 Observe = Callable[[Graph], Calibration]
 """Gives the calibration of a prepared graph."""
 
@@ -57,7 +59,7 @@ def refined(
     settings = recipe.settings(real)
     placement = placed(real, settings)
     statistics = observe(real).tensors if placement.groups else {}
-    made = encoded(real, placement, settings, statistics, mse_scales if refinement.mse else largest_scales)
+    made = encoded(real, placement, settings, Codings(statistics, mse_scales if refinement.mse else largest_scales))
     coded = made.graph
     if refinement.adaround:
         with bar("rounding") as report:

@@ -32,6 +32,24 @@ def points(record: Record) -> list[Record]:
     return [record["float"], *record["candidates"], *record["measured"]["candidates"]]
 
 
+def brief(record: Record, point: Record, most: int = 4) -> str:
+    """The name of a network in which many layers differ, in short: what ``search.title`` says with fewer names."""
+    by_scheme: dict[str, list[str]] = {}
+    for name, scheme in point["choice"].items():
+        by_scheme.setdefault(scheme, []).append(name)
+    if not by_scheme:
+        return str(point["name"])
+    every = dict.fromkeys(name for c in record["candidates"] for name in c["choice"])
+    return "; ".join(f"{scheme}: {_some(names, list(every), most)}" for scheme, names in by_scheme.items())
+
+
+def _some(names: Sequence[str], every: Sequence[str], most: int) -> str:
+    others = [name for name in every if name not in names]
+    if len(names) <= most:
+        return ", ".join(names)
+    return "all" if not others else f"all but {', '.join(others)}" if len(others) <= most else _listed(names, most)
+
+
 def advice(record: Record) -> list[str]:
     """What the numbers say, and what to do next, in sentences."""
     measured, metric = record["measured"], record["metric"]
@@ -39,7 +57,7 @@ def advice(record: Record) -> list[str]:
     pick, real = by_name[measured["chosen"]], record["float"]
     seconds = measured["seconds"]
     said = [
-        f"Take “{pick['name']}”: {metric['name']} {number(pick['metric'], metric['unit'])} "
+        f"Take “{brief(record, pick)}”: {metric['name']} {number(pick['metric'], metric['unit'])} "
         f"(real numbers: {number(real['metric'], metric['unit'])}), "
         f"{seconds[pick['name']] * 1e6:.4g} µs a call (real numbers: {seconds[real['name']] * 1e6:.4g}), "
         f"{pick['bytes']:,} bytes of parameters (real numbers: {real['bytes']:,})."

@@ -26,6 +26,11 @@ class Trial:
     bytes: int
 
     @property
+    def key(self) -> tuple[float, float]:
+        """Greater is better."""
+        return self.metric, self.snr
+
+    @property
     def name(self) -> str:
         """The method, and the remedies if there are any."""
         return self.method if self.refinement == Refinement() else f"{self.method} + {self.refinement}"

@@ -7,7 +7,7 @@ gathered in one pass: the optimization then takes the same time for any number o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from nnefc.ops.contract import convolution
 from nnefc.ops.geometry import extended, windows
 from nnefc.ops.quantized import zero_point_range
 from nnefc.quant.layers import Layer, layer_named, layers, used_once, values_of
-from nnefc.quant.runs import Arrays, tensors_of
+from nnefc.quant.runs import Arrays, Walk
 
 ITERATIONS, FEWEST = 500, 100
 WORK = 2e11
@@ -33,6 +33,9 @@ STRETCH, SHIFT = 1.2, -0.1
 WEIGHT, START, BETA = 10.0, 0.2, (20.0, 2.0)
 """The regularizer (equation 24): its weight beside the error in units of rounding noise, the part of the iterations
 before it begins, and its exponent there and at the end."""
+
+Pair = tuple[np.ndarray, np.ndarray]
+"""A tensor of a sample in two networks."""
 
 
 @dataclass
@@ -70,14 +73,18 @@ def adaround(
     """``quantized`` with codes of weights that are rounded up or down as suits the layers' results; ``graph`` is the
     same network with real numbers. Layers are done in order, each on what the layers before it now give.
 
-    ``samples`` are read once for each layer. Layers with weights of their own in symmetric linear codes take part; of
-    each output channel the better of the learned and the nearest codes is kept. ``only`` names the layers; ``options``
-    are how :func:`nnefc.compile` is to compile the quantized network.
+    ``samples`` are gone through once for each layer. Layers with weights of their own in symmetric linear codes take
+    part; of each output channel the better of the learned and the nearest codes is kept. ``only`` names the layers;
+    ``options`` are how :func:`nnefc.compile` is to compile the quantized network.
     """
     known = [x for x in layers(quantized) if (only is None or x.name in only) and _roundable(quantized, x)]
+    right, seen = Walk(graph, samples), Walk(quantized, samples, **options)
     for done, found in enumerate(known, 1):
         layer, real = layer_named(quantized, found.name), layer_named(graph, found.name)
-        quantized = _rounded(graph, quantized, real, layer, samples, iterations, options)
+        right.reach(graph, real.input.name)
+        seen.reach(quantized, layer.input.name)
+        pairs = zip(right.tensors(graph, real.input.name), seen.tensors(quantized, layer.input.name), strict=True)
+        quantized = _rounded(graph, quantized, real, layer, pairs, iterations)
         if progress is not None:
             progress(done, len(known))
     return quantized
@@ -108,15 +115,16 @@ def _rounded(
     quantized: Graph,
     real: Layer,
     layer: Layer,
-    samples: Iterable[Arrays],
+    pairs: Iterable[Pair],
     iterations: int,
-    options: Mapping[str, Any],
 ) -> Graph:
+    """The graph with learned codes for the weights of a layer, ``pairs`` being its inputs with real numbers and with
+    codes."""
     encoding = layer.weights.output.type.encoding
     assert encoding is not None
     weights = _matrix(real, values_of(graph, real.weights))
     scale = _matrix(layer, _full(encoding, "scale", layer.weights.output.type.extents))
-    moments = _moments(graph, quantized, real, layer, weights, samples, options)
+    moments = _moments(real, layer, weights, pairs)
     bits = encoding["bits"]
     assert isinstance(bits, int)
     limits = zero_point_range(bits, bool(encoding["signed"]), bool(encoding["symmetric"]))
@@ -145,25 +153,12 @@ def _matrix(layer: Layer, weights: np.ndarray) -> np.ndarray:
 # ---- data
 
 
-def _moments(
-    graph: Graph,
-    quantized: Graph,
-    real: Layer,
-    layer: Layer,
-    weights: np.ndarray,
-    samples: Iterable[Arrays],
-    options: Mapping[str, Any],
-) -> Moments:
+def _moments(real: Layer, layer: Layer, weights: np.ndarray, pairs: Iterable[Pair]) -> Moments:
     groups, outputs, fan_in = weights.shape
     moments = Moments(np.zeros((groups, fan_in, fan_in)), np.zeros((groups, outputs, fan_in)))
     wide, count = weights.astype(np.float32), 0
-    pairs = zip(
-        tensors_of(graph, [real.input.name], samples),
-        tensors_of(quantized, [layer.input.name], samples, **options),
-        strict=True,
-    )
     for ours, theirs in pairs:
-        x, seen = _columns(real, ours[real.input.name]), _columns(layer, theirs[layer.input.name])
+        x, seen = _columns(real, ours), _columns(layer, theirs)
         turned = seen.swapaxes(1, 2)
         moments.gram += seen @ turned
         moments.cross += (wide @ x) @ turned

@@ -189,18 +189,23 @@ class _Work:
     # ---- the whole network
 
     def trials(self, methods: Sequence[str], remedies: Sequence[str]) -> tuple[list[Trial], int]:
-        """Every method alone, then the best with each remedy, and with all: the trials, and which of them is best."""
+        """Every method alone, then the best with each remedy, and with all that help where several do: the trials, and
+        which of them is best."""
         made: list[Trial] = []
         with bar("methods") as report:
-            total = len(methods) + (len(remedies) if len(remedies) < 2 else len(remedies) + 1)
+            total = len(methods) + len(remedies) + (len(remedies) > 1)
             for method in methods:
                 made.append(self._trial(method, Refinement()))
                 report(len(made), total)
-            best = made[_best(made)].method
-            sets = [(name,) for name in remedies] + ([tuple(remedies)] if len(remedies) > 1 else [])
-            for names in sets:
-                made.append(self._trial(best, Refinement(**dict.fromkeys(names, True))))
+            best = made[_best(made)]
+            helpful = []
+            for name in remedies:
+                made.append(self._trial(best.method, Refinement(**{name: True})))
                 report(len(made), total)
+                if made[-1].key > best.key:
+                    helpful.append(name)
+            if len(helpful) > 1:
+                made.append(self._trial(best.method, Refinement(**dict.fromkeys(helpful, True))))
         return made, _best(made)
 
     def _trial(self, method: str, refinement: Refinement) -> Trial:
@@ -297,7 +302,7 @@ def _counted(samples: Iterable[Arrays], count: int, report: Report) -> Iterator[
 
 def _best(trials: Sequence[Trial]) -> int:
     """The trial of the greatest metric, then SNR; the first of equals, which is the simplest."""
-    return max(range(len(trials)), key=lambda k: (trials[k].metric, trials[k].snr, -k))
+    return max(range(len(trials)), key=lambda k: (*trials[k].key, -k))
 
 
 def _gain(after: float, before: float) -> float:

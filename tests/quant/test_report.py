@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from nnefc.quant import plots
-from nnefc.quant.report import advice, page, plain, tables
+from nnefc.quant.report import advice, brief, page, plain, tables
 
 SVG = "{http://www.w3.org/2000/svg}"
 ODD = '<b> & "c"'
@@ -69,6 +69,23 @@ RECORD: dict[str, Any] = {
         "duration": 1.5,
     },
 }
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({}, "int8"),
+        ({"l1": "float"}, "float: l1"),
+        ({f"l{k}": "float" for k in range(12)}, "float: all"),
+        ({f"l{k}": "float" for k in range(2, 12)}, "float: all but l0, l1"),
+        ({f"l{k}": "float" for k in range(4)} | {"l6": "float"}, "float: l0, l1, l2, l3 and 1 more"),
+        ({"l0": "float", "l3": "int4w"}, "float: l0; int4w: l3"),
+    ],
+)
+def test_long_names_are_told_in_short(choice: dict[str, str], said: str) -> None:
+    layers = [network(f"float: l{k}", 1.0, 1.0, 1, **{f"l{k}": "float"}) for k in range(12)]
+    point = network("int8", 1.0, 1.0, 1, **choice)
+    assert brief({"candidates": [network("int8", 1.0, 1.0, 1), *layers]}, point) == said
 
 
 def marks(root: ET.Element, name: str) -> dict[int, ET.Element]:

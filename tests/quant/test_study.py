@@ -44,7 +44,7 @@ def result() -> Study:
 def test_what_is_tried(result: Study) -> None:
     assert [t.name for t in result.trials][:2] == list(METHODS)
     best = max(result.trials[:2], key=lambda t: t.snr).method
-    assert result.trials[2].name == f"{best} + correct"
+    assert result.trials[2].name == f"{best} + correct bias"
     assert [e.name for e in result.errors] == ["c1", "l2", "y"]
     names = [c.name for c in result.candidates]
     assert names[:4] == ["int8", "float: c1", "float: l2", "float: y"]

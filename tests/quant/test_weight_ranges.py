@@ -13,7 +13,7 @@ from nnefc.quant.correct import correct_biases
 from nnefc.quant.equalize import equalize, find_pairs
 from nnefc.quant.layers import layer_named, layers, values_of, with_values
 from nnefc.quant.round import adaround
-from nnefc.quant.runs import tensors_of, up_to
+from nnefc.quant.runs import part_of, tensors_of
 from nnefc.quant.weights import coded, least_error_scales
 
 
@@ -79,7 +79,7 @@ def test_equalization_is_worth_its_name_where_channels_differ() -> None:
 
 def test_nothing_to_equalize_is_the_same_graph() -> None:
     graph = network(CHAIN.replace("relu(c1)", "sigmoid(c1)"))
-    alone = up_to(graph, ["r1"])
+    alone = part_of(graph, ["x"], ["r1"])
     assert equalize(alone) is alone
 
 
