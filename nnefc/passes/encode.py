@@ -221,10 +221,11 @@ class _Encoding:
             return None
         scale, zero = self._parameters(code, DType.F32, name, op.origin)
         if stored.item in CODED_ITEMS:
-            codes = np.clip(stored.data.astype(np.int64), code.low, code.high)
+            held = np.iinfo(stored.data.dtype)
+            codes = np.clip(stored.data, max(code.low, held.min), min(code.high, held.max))
         else:
             codes = codes_of(variable_values(self._graph, op), code)
-        return codes.astype(code.dtype.numpy), scale, zero
+        return codes.astype(code.dtype.numpy, copy=False), scale, zero
 
     def _powers(self, op: Op, stored: Tensor, encoding: Encoding) -> tuple[np.ndarray, Operand, Operand] | None:
         """The same for powers of two."""

@@ -72,7 +72,7 @@ def _most(c: Contract | Window | Reduce, constants: Constants) -> int:
         if c.w.dtype is not DType.I8:
             return 0
         known = constants.values.get(c.w.buffer.name)
-        peak = WHOLE[1] if known is None else int(np.abs(known.astype(np.int64)).max(initial=0))
+        peak = WHOLE[1] if known is None else max(int(known.max(initial=0)), -int(known.min(initial=0)))
         return WHOLE[1] * peak * int(np.prod(c.w.shape[c.groups : -1]))
     count = c.taps if isinstance(c, Window) else int(np.prod(c.inputs[0].shape[c.inputs[0].rank - c.axes :]))
     weighted = len(c.weights) if isinstance(c, Window) else len(c.inputs) - 1
