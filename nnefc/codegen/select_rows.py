@@ -197,7 +197,7 @@ def _by_reciprocal(call: Row, final: Expr) -> Expr:
         differences = (
             call_expr("sub", value, arg(inputs + most, value.dtype))
             for most, (least, value) in enumerate(call.stages[:k])
-            if least == "max"
+            if least == "max" and value.dtype.kind == "f"
         )
         if op == "sum" and term in [call_expr("exp", difference) for difference in differences]:
             final = _multiplied(final, arg(inputs + k, term.dtype))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,7 @@ class Expr:
             return args[int(self.value or 0)]
         return Expr(self.op, tuple(a.substitute(args) for a in self.args), self.dtype, self.value)
 
-    def renumbered(self, numbers: Sequence[int]) -> Expr:
+    def renumbered(self, numbers: Sequence[int] | Mapping[int, int]) -> Expr:
         """This expression with ``$i`` replaced by ``$numbers[i]``."""
         if self.op == "arg":
             return arg(numbers[int(self.value or 0)], self.dtype)

@@ -1,8 +1,9 @@
 """Fusion on kernel families: what follows a kernel element by element is done where the kernel stores.
 
 Two rules serve all operations. A Map that reads all that one kernel wrote, and is its only reader, moves into that
-kernel (into the expression of a Map, the ``post`` of a Reduce, a Window or a Contract). A copy of all that one kernel
-wrote vanishes: the kernel writes to the copy's place, or, where others read it too, everyone uses the copy's buffer.
+kernel (into the expression of a Map or a Row, the ``post`` of a Reduce, a Window or a Contract). A copy of all that one
+kernel wrote vanishes: the kernel writes to the copy's place, or, where others read it too, everyone uses the copy's
+buffer.
 """
 
 from __future__ import annotations
@@ -98,8 +99,10 @@ def fuse_calls(producer: Call, consumer: Map) -> Call | None:
         return None
     others = [(k, to_producer(v)) for k, v in enumerate(consumer.inputs) if k not in places]
     origin = producer.origin.merged(consumer.origin)
-    if isinstance(producer, (Row, Gather, BoxReduce)):
-        return replace(producer, output=target, origin=origin) if is_copy(consumer) else None
+    if is_copy(consumer) and isinstance(producer, (Row, Gather, BoxReduce)):
+        return replace(producer, output=target, origin=origin)
+    if isinstance(producer, Row):
+        return _row_and_map(replace(producer, output=target, origin=origin), consumer.exprs[0], len(places), others)
     base, before = _stored(producer)
     if base is None:
         return None
@@ -114,6 +117,23 @@ def fuse_calls(producer: Call, consumer: Map) -> Call | None:
         return replace(producer, exprs=(expr,), inputs=producer.inputs + views, outputs=(target,), origin=origin)
     assert isinstance(producer, (Reduce, Window, Contract))
     return replace(producer, post=expr, extras=producer.extras + views, output=target, origin=origin)
+
+
+def _row_and_map(row: Row, expr: Expr, places: int, others: list[tuple[int, View]]) -> Row | None:
+    """A Row that goes on to compute ``expr``: of its own value in ``places`` operands, and of ``others``, which are
+    told by their numbers. None where a kernel leaves elements of the last stage in the output."""
+    if row.stages[-1][1].has_function():
+        return None
+    count, more = len(row.inputs), len(others)
+    numbers = [*range(count), *range(count + more, count + more + len(row.stages))]
+    args = [row.expr.renumbered(numbers)] * (places + more)
+    for i, (k, v) in enumerate(others):
+        args[k] = arg(count + i, v.dtype)
+    made = expr.substitute(args)
+    if made.size() > MAX_NODES or count + more + 1 > MAX_OPERANDS:
+        return None
+    stages = tuple((op, e.renumbered(numbers)) for op, e in row.stages)
+    return replace(row, stages=stages, expr=made, inputs=row.inputs + tuple(v for _, v in others))
 
 
 def _stored(producer: Call) -> tuple[Expr | None, int]:

@@ -11,7 +11,8 @@ with one product for each tensor of codes. ``b`` is an I32, the bias in steps of
 contribute, and ``m``, ``n``, ``c`` are F32. ``z`` is the result's zero point; ``low`` is the least of its codes, or of
 those that relu leaves, and where the greatest is not 255, ``y`` is cut off there first. All of these are operands, so
 that layers that differ in them share a kernel; zeros are left out. The inner 255 tells kernels that a conversion does
-not saturate at the upper end.
+not saturate at the upper end. Floats that functions computed (softmax, normalizations, ...) take the place of a sum in
+this form; others are divided by the scale, as the standard says.
 
 What makes a code of one other code by functions (exp, sigmoid, ...) is looked up in a table of 256.
 """
@@ -25,7 +26,7 @@ import numpy as np
 
 from nnefc.ir.expr import Expr, arg, call, cast, const, table
 from nnefc.ir.interpret import array
-from nnefc.ir.program import Call, Contract, Map, Program, Reduce
+from nnefc.ir.program import Call, Contract, Map, Program, Reduce, Row
 from nnefc.ir.types import DType
 from nnefc.ir.view import View, dense_strides
 from nnefc.ir.window import Window
@@ -37,6 +38,8 @@ from nnefc.passes.products import MOST, most_of
 F32, I32 = DType.F32, DType.I32
 COARSE = 1 / 16
 """Codes that a step of the sum may make for a bias to be rounded to steps: what is lost is half as much."""
+RESULTS = 1 << 20
+"""The number of the first result of a Row while operands are added."""
 INTEGER_ZERO = 1e-3
 """How far from a whole number a zero point may lie, by rounding."""
 
@@ -55,11 +58,28 @@ def _requantized(c: Call, constants: Constants) -> Call:
         form = _Form(c.inputs, 0, c.outputs[0], constants, 0)
         expr = form.rewritten(c.exprs[0])
         return c if expr is c.exprs[0] else replace(c, exprs=(expr,), inputs=tuple(form.views))
+    if isinstance(c, Row):
+        count = len(c.inputs)
+        numbers = [*range(count), *range(RESULTS, RESULTS + len(c.stages))]
+        form = _Form(c.inputs, 0, c.output, constants, 0)
+        before = c.expr.renumbered(numbers)
+        expr = form.rewritten(before)
+        return c if expr is before else _with_inputs(c, tuple(form.views), expr)
     if isinstance(c, (Contract, Window, Reduce)) and c.post is not None:
         form = _Form(c.extras, 1, c.output, constants, _most(c, constants))
         expr = form.rewritten(c.post)
         return c if expr is c.post else replace(c, post=expr, extras=tuple(form.views))
     return c
+
+
+def _with_inputs(row: Row, views: tuple[View, ...], expr: Expr) -> Row:
+    """A Row of ``views``, the first of which it has, and of an expression whose results are numbered from RESULTS."""
+    more = len(views) - len(row.inputs)
+    numbers = {k: k if k < len(row.inputs) else k + more for k in range(len(row.inputs) + len(row.stages))}
+    results = {RESULTS + k: len(views) + k for k in range(len(row.stages))}
+    final = expr.renumbered({**{k: k for k in range(len(views))}, **results})
+    stages = tuple((op, e.renumbered(numbers)) for op, e in row.stages)
+    return replace(row, stages=stages, expr=final, inputs=views)
 
 
 def _most(c: Contract | Window | Reduce, constants: Constants) -> int:
@@ -128,14 +148,16 @@ class _Form:
         return Expr(expr.op, args, expr.dtype, expr.value) if changed else expr
 
     def _quantized(self, expr: Expr, q: Quantization) -> Expr | None:
-        """One quantization, ``expr``; None where it is one of floats, which keeps its quotient."""
+        """One quantization, ``expr``; None where it is one of floats that no function computed, which keeps its
+        quotient."""
         scale = self._constant(q.scale)
         if scale is None or scale.size != 1 or q.value.dtype is not F32:
             return None
         step = scale.reshape(())
         value, low, high = self._peeled(q, float(step))
         linear = self._linear(value).scaled(1 / step)
-        if all(e.dtype is F32 for e in self._sources(linear.atoms)):
+        floats = all(e.dtype is F32 for e in self._sources(linear.atoms))
+        if not linear.atoms or (floats and not value.has_function()):
             return None
         code = argument_code(expr) if any(a.dtype is F32 for a in linear.atoms) else None
         if code is not None:
@@ -269,7 +291,9 @@ class _Form:
         """The values of an expression of constants, F64, of the output's rank; None for any other."""
         views: dict[int, View] = {}
         for k in expr.arguments():
-            if k < self._first or self.views[k - self._first].buffer.name not in self._constants.values:
+            if not self._first <= k < self._first + len(self.views):
+                return None
+            if self.views[k - self._first].buffer.name not in self._constants.values:
                 return None
             views[k] = once(self.views[k - self._first])
         if expr.dtype is DType.BOOL or (not views and expr.op == "arg"):

@@ -142,6 +142,34 @@ def test_concatenated_tensors_are_requantized_where_they_are_written() -> None:
     assert np.abs(got - nnefc.evaluate(graph, {"x": x}, execution="float")["y"]).max() <= 0.2501
 
 
+ROWS = {
+    "normalizations store codes": (
+        f"n: f32[1,8,4,4] @ {zero_point(0.03125, 128)} = layer_normalization(x, 2.0, 0.5, axes = [2, 3], "
+        "epsilon = 0.01);\nm = mean_reduce(n, axes = [1]); y = sub(n, m);",
+        "rsqrt(add(mul($4, 0.0625), 0.009999999776482582))), $0), $1), 255.0)), 0)) over 2",
+    ),
+    "numerators of softmax are codes, and their sum is one of codes": (
+        "l = max_reduce(x, axes = [1]); d = sub(x, l);\n"
+        f"e: f32[1,8,4,4] @ {zero_point(0.00390625, 0)} = exp(d);\ns = sum_reduce(e, axes = [1]); y = div(e, s);",
+        "sum of cast<i32>(cast<u8>(max(cast<i32>(min(add(mul(exp(sub(",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", ROWS)
+def test_rows_store_codes(rule: str) -> None:
+    """Their functions are polynomials of our own, so that a code may be one off."""
+    body, wanted = ROWS[rule]
+    graph = decoded_input(body)
+    assert wanted in after(graph)
+    x = np.random.default_rng(0).normal(size=(1, 8, 4, 4)).astype(np.float32) * 4
+    got = nnefc.evaluate(graph, {"x": x}, execution="integer")["y"]
+    meant = nnefc.evaluate(graph, {"x": x}, execution="float")["y"]
+    assert got.any()
+    assert np.abs(got - meant).max() <= 0.04
+    assert np.abs(nnefc.compile(graph)(x) - got).max() <= 0.04
+
+
 def test_weights_that_are_no_signed_bytes_are_wider() -> None:
     values = np.linspace(-130, 0, 24).reshape(3, 8, 1, 1).astype(np.float32)
     body = f"w: f32[3,8,1,1] @ {zero_point(0.5, 255)} = variable(shape = [3, 8, 1, 1], label = 'w');\ny = conv(x, w);"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from program_cases import F, X, Y, check
 
 from nnefc.ir.build import ProgramBuilder, channels_last
-from nnefc.ir.expr import Expr, call, const
+from nnefc.ir.expr import Expr, arg, call, const
 from nnefc.ir.program import Program
 from nnefc.ir.view import View
 from nnefc.passes.fuse import fuse
@@ -114,6 +114,39 @@ def test_reduced_dimensions_may_come_first() -> None:
         z.out: f32[2,3,4,5] = map([t: f32[2,3,4,5]@0(60,1,15,3)], $0);
         y.out: f32[2,4,5,3]@0(60,5,1,20) = row([t: f32[2,4,5,3], t: f32[2,4,5,3]], sum of $0, then div($1, $2) over
           1);
+        """,
+        atol=1e-6,
+    )
+
+
+def test_what_follows_a_row_is_done_by_it() -> None:
+    """A Map of a normalization's result alone, with operands of its own; but no softmax's, whose kernel leaves
+    exponentials where the result goes."""
+
+    def build(b: ProgramBuilder) -> None:
+        x, y = b.input("x", F, (4, 6)), b.input("y", F, (4,))
+        two = arg(1, F)
+        rows = b.row([("sum", call("mul", X, X)), ("max", X)], call("div", call("sub", X, arg(2, F)), two), [x], 1)
+        b.output("z", b.map(call("add", call("mul", X, Y), X), [rows, y.expand_dims(1).broadcast_to((4, 6))]))
+        soft = b.row([("sum", call("exp", X))], call("div", call("exp", X), two), [x], 1)
+        b.output("u", b.map(call("mul", X, X), [soft]))
+
+    check(
+        build,
+        fuse,
+        """
+        t: f32[4,6] = row([x: f32[4,6]], sum of mul($0, $0), max of $0, then div(sub($0, $2), $1) over 1);
+        t.2: f32[4,6] = map([t: f32[4,6], y: f32[4,6]@0(1,0)], add(mul($0, $1), $0));
+        z.out: f32[4,6] = map([t.2: f32[4,6]], $0);
+        t.3: f32[4,6] = row([x: f32[4,6]], sum of exp($0), then div(exp($0), $1) over 1);
+        t.4: f32[4,6] = map([t.3: f32[4,6]], mul($0, $0));
+        u.out: f32[4,6] = map([t.4: f32[4,6]], $0);
+        """,
+        """
+        z.out: f32[4,6] = row([x: f32[4,6], y: f32[4,6]@0(1,0)], sum of mul($0, $0), max of $0, then
+          add(mul(div(sub($0, $3), $2), $1), div(sub($0, $3), $2)) over 1);
+        t.3: f32[4,6] = row([x: f32[4,6]], sum of exp($0), then div(exp($0), $1) over 1);
+        u.out: f32[4,6] = map([t.3: f32[4,6]], mul($0, $0));
         """,
         atol=1e-6,
     )
