@@ -13,23 +13,19 @@ takes half an hour (``.cache/quantized``).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from bench import zoo
 from bench.measure import measure
 from bench.networks import ROOT, Network, real_models, shared_folder, zoo_network
-from bench.report import markdown, summary
+from bench.record import Record, begun, measured, written
+from bench.report import markdown, means
 from nnefc.errors import NnefcError
 from nnefc.tools.bench import engine_title
-from nnefc.tools.engines import PEERS, require, version
-from nnefc.tools.machine import machine
+from nnefc.tools.engines import PEERS, require
 from nnefc.tools.peaks import measure as measure_peaks
 
 SECONDS, QUICK_SECONDS = 0.8, 0.2
@@ -39,41 +35,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for and write the report."""
     args = _parser().parse_args(argv)
     chosen = _chosen(args)
+    networks = (_network(args, *pair) for pair in chosen)
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     if args.int8:
         from bench.int8 import run
 
-        return run(args, [_network(args, *pair) for pair in chosen], seconds)
-    peers = [e for e in args.engines if e != "nnefc"]
+        return run(args, networks, seconds)
     try:
-        require(peers)
+        require([e for e in args.engines if e != "nnefc"])
     except (ValueError, NnefcError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 4 if isinstance(error, NnefcError) else 2
-    peaks = [measure_peaks(n) for n in args.threads]
-    record: dict[str, Any] = {
-        "machine": machine(),
-        "versions": {e: version(e) for e in args.engines},
-        "date": time.strftime("%Y-%m-%d"),
-        "engines": args.engines,
-        "peaks": [asdict(p) for p in peaks],
-        "networks": [],
-    }
-    for name, group in chosen:
-        network = _network(args, name, group)
-        with tempfile.TemporaryDirectory(prefix="nnefc-bench-") as folder:
-            found = measure(network, Path(folder), args.engines, args.threads, seconds, not args.quick)
-        record["networks"].append(found)
-        for run in found["runs"]:
-            print(_line(found["name"], run), file=sys.stderr, flush=True)
-    record["means"] = summary(record["networks"])
-    text = markdown(record)
-    args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
-    (args.output / "bench.md").write_text(text)
-    print(text)
-    print(f"written: {args.output / 'bench.md'}, {args.output / 'bench.json'}", file=sys.stderr)
-    return 0
+    record = begun(args.engines, args.threads)
+    record |= {"engines": args.engines, "peaks": [asdict(measure_peaks(n)) for n in args.threads]}
+
+    def one(network: Network, folder: Path) -> Record:
+        return measure(network, folder, args.engines, args.threads, seconds, not args.quick)
+
+    faults = measured(record, networks, one, lambda network, run: _line(network["name"], run))
+    record["means"] = means(record["networks"], "ratio")
+    written(record, markdown(record), args.output, "bench")
+    return 4 if faults else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,7 +99,7 @@ def _network(args: argparse.Namespace, name: str, group: str) -> Network:
     return zoo_network(name) if group == "zoo" else next(n for n in real_models(args.shared) if n.name == name)
 
 
-def _line(name: str, run: dict[str, Any]) -> str:
+def _line(name: str, run: Record) -> str:
     """One run while others go on."""
     times = []
     for engine, entry in run["engines"].items():

@@ -3,36 +3,31 @@ drawn samples, and ours in single precision, in one run."""
 
 from __future__ import annotations
 
-import json
-import sys
-import tempfile
-import time
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import nnefc
 from bench.networks import Network
 from bench.quantized import feeds, quantized
-from bench.report import geometric_mean, table
-from nnefc.errors import NnefcError, UnsupportedError
+from bench.record import Record, begun, measured, written
+from bench.report import head, heading, means, means_text, table
+from nnefc.errors import UnsupportedError
 from nnefc.ir.graph import Graph
 from nnefc.quant.quantize import quantize
 from nnefc.tools.bench import take_turns
-from nnefc.tools.engines import Engine, version
-from nnefc.tools.machine import machine, machine_text
+from nnefc.tools.engines import Engine
 
 SAMPLES = 4
 """What every tool calibrates on."""
 PEERS = {"ort": "ort-minmax", "openvino": "nncf"}
 """The engines that are compared with, and what quantizes for them."""
 TITLES = {"int8": "nnefc int8", "f32": "nnefc f32", "ort": "ONNX Runtime int8", "openvino": "OpenVINO int8"}
-
-Record = dict[str, Any]
+FIGURES = {"ratio": "ratio", "gain": "to f32"}
+"""Figures of a run whose means are told, and what they are called."""
 
 
 def drawn(graph: Graph, count: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -115,28 +110,14 @@ def snr(path: Path, exact: Path) -> float | None:
 # ---- the report
 
 
-def means(networks: Sequence[Record]) -> dict[str, float]:
-    """Geometric means, as ``ratio-GROUP-THREADS`` and ``gain-GROUP-THREADS``."""
-    found: dict[str, list[float]] = {}
-    for network in networks:
-        for run in network["runs"]:
-            for what in ("ratio", "gain"):
-                if run[what]:
-                    found.setdefault(f"{what}-{network['group']}-{run['threads']}", []).append(run[what])
-    return {key: mean for key, values in found.items() if (mean := geometric_mean(values)) is not None}
-
-
 def markdown(record: Record) -> str:
     """The whole report."""
-    versions = ", ".join(f"{name} {v}" for name, v in record["versions"].items())
-    lines = ["# int8", "", f"{machine_text(record['machine'])}. {versions}. {record['date']}.", ""]
+    lines = head("int8", record)
     for k, count in enumerate(record["threads"]):
-        lines += [f"## {count} thread{'s' if count > 1 else ''}, ms a call (median)", ""]
         rows = [["network", *TITLES.values(), "ratio", "to f32", "MACs", *(f"{t} dB" for t in _coded())]]
         rows += [_row(network, network["runs"][k]) for network in record["networks"]]
-        lines += [*table(rows), ""]
-        texts = (f"{key.rpartition('-')[0]} {m:.2f}" for key, m in record["means"].items() if key.endswith(f"-{count}"))
-        lines += [f"Geometric means: {', '.join(texts)}.", ""]
+        texts = [f"{word} {means_text(record['means'][what], count)}" for what, word in FIGURES.items()]
+        lines += [*heading(count), *table(rows), "", f"Geometric means: {'; '.join(texts)}.", ""]
     skipped = [f"* {n['name']}: {text}" for n in record["networks"] for text in n["skipped"].values()]
     lines += [
         "Ratio: the faster peer's time by ours. To f32: our time in single precision by that in int8. MACs: the part"
@@ -157,31 +138,17 @@ def _row(network: Record, run: Record) -> list[str]:
     return [network["name"], *times, ratio, f"{run['gain']:.2f}", f"{network['integer']:.1%}", *accuracy]
 
 
-def run(args: Namespace, chosen: Sequence[Network], seconds: float) -> int:
+def run(args: Namespace, chosen: Iterable[Network], seconds: float) -> int:
     """Measure the networks and write ``int8.md`` and ``int8.json``; 4 if one of ours cannot be measured."""
-    record: Record = {
-        "machine": machine(),
-        "versions": {name: version(name) for name in ("nnefc", "ort", "openvino", "nncf")},
-        "date": time.strftime("%Y-%m-%d"),
-        "threads": args.threads,
-        "networks": [],
-    }
-    faults = 0
-    for network in chosen:
-        with tempfile.TemporaryDirectory(prefix="nnefc-int8-") as folder:
-            try:
-                found = measure(network, Path(folder), args.threads, seconds)
-            except NnefcError as error:
-                print(f"{network.name}: {error.message}", file=sys.stderr, flush=True)
-                faults += 1
-                continue
-        record["networks"].append(found)
-        for one in found["runs"]:
-            print(f"{one['threads']} thr.  {'  '.join(_row(found, one))}", file=sys.stderr, flush=True)
-    record["means"] = means(record["networks"])
-    text = markdown(record)
-    args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "int8.json").write_text(json.dumps(record, indent=1) + "\n")
-    (args.output / "int8.md").write_text(text)
-    print(text)
+    record = begun(("nnefc", "ort", "openvino", "nncf"), args.threads)
+
+    def one(network: Network, folder: Path) -> Record:
+        return measure(network, folder, args.threads, seconds)
+
+    def line(network: Record, run: Record) -> str:
+        return f"{run['threads']} thr.  {'  '.join(_row(network, run))}"
+
+    faults = measured(record, chosen, one, line)
+    record["means"] = {what: means(record["networks"], what) for what in FIGURES}
+    written(record, markdown(record), args.output, "int8")
     return 4 if faults else 0

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
+from bench.record import Record
 from nnefc.tools.bench import engine_title
 from nnefc.tools.machine import machine_text
 
-Record = dict[str, Any]
 LOW = 0.7
 """A share of the bound below which there is something to look at."""
 
@@ -20,28 +19,39 @@ def geometric_mean(values: Iterable[float]) -> float | None:
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 
-def summary(networks: Sequence[Record]) -> dict[str, float]:
-    """Geometric means of the ratios, as ``GROUP-THREADS``."""
-    ratios: dict[str, list[float]] = {}
+def means(networks: Sequence[Record], what: str) -> dict[str, float]:
+    """Geometric means of a figure of each run, such as ``ratio``, as ``GROUP-THREADS``."""
+    values: dict[str, list[float]] = {}
     for network in networks:
         for run in network["runs"]:
-            if run.get("ratio"):
-                ratios.setdefault(f"{network['group']}-{run['threads']}", []).append(run["ratio"])
-    return {key: mean for key, values in ratios.items() if (mean := geometric_mean(values)) is not None}
+            if run.get(what):
+                values.setdefault(f"{network['group']}-{run['threads']}", []).append(run[what])
+    return {key: mean for key, found in values.items() if (mean := geometric_mean(found)) is not None}
+
+
+def means_text(found: Mapping[str, float], threads: int) -> str:
+    """Means with so many threads, by group."""
+    return ", ".join(f"{key.rpartition('-')[0]} {m:.2f}" for key, m in found.items() if key.endswith(f"-{threads}"))
+
+
+def head(title: str, record: Record) -> list[str]:
+    """The first lines of a report: what it was measured on, with what and when."""
+    versions = ", ".join(f"{engine_title(k)} {v}" for k, v in record["versions"].items())
+    return [f"# {title}", "", f"{machine_text(record['machine'])}. {versions}. {record['date']}.", ""]
+
+
+def heading(threads: int) -> list[str]:
+    """What stands over the times with so many threads."""
+    return [f"## {threads} thread{'s' if threads > 1 else ''}, ms a call (median)", ""]
 
 
 def markdown(record: Record) -> str:
     """The whole report."""
     networks, engines = record["networks"], record["engines"]
-    versions = ", ".join(f"{engine_title(k)} {v}" for k, v in record["versions"].items())
-    lines = ["# Benchmark", "", f"{machine_text(record['machine'])}. {versions}. {record['date']}.", ""]
-    lines += [_peaks(p) for p in record["peaks"]] + [""]
-    counts = [run["threads"] for run in networks[0]["runs"]] if networks else []
-    for k, count in enumerate(counts):
-        lines += [f"## {count} thread{'s' if count > 1 else ''}, ms a call (median)", ""]
-        lines += _speed(networks, engines, k)
-        means = (f"{key.rpartition('-')[0]} {m:.2f}" for key, m in record["means"].items() if key.endswith(f"-{count}"))
-        if text := ", ".join(means):
+    lines = [*head("Benchmark", record), *(_peaks(p) for p in record["peaks"]), ""]
+    for k, count in enumerate(record["threads"]):
+        lines += [*heading(count), *_speed(networks, engines, k)]
+        if text := means_text(record["means"], count):
             lines += ["", f"Geometric mean of the ratios: {text}."]
         lines.append("")
     lines += ["## Compiling, loading, memory, accuracy", "", *_rest(networks, engines)]

@@ -14,7 +14,7 @@ import pytest
 import nnefc
 from bench import networks, zoo
 from bench.bound import F2, F4, Work, saving, work
-from bench.report import geometric_mean, markdown, summary
+from bench.report import geometric_mean, markdown, means
 from nnefc.codegen.schedule import plan
 from nnefc.codegen.target import Target
 from nnefc.formats.nnef import parse_graph
@@ -121,7 +121,8 @@ def record() -> dict:
         "engines": ["nnefc", "ort"],
         "peaks": [{"threads": 1, "gflops": 100.0, "levels": [{"name": "L1", "size": 1, "bandwidth": 5.0}]}],
         "networks": networks,
-        "means": summary(networks),
+        "means": means(networks, "ratio"),
+        "threads": [1, 2],
     }
 
 

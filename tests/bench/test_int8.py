@@ -16,6 +16,7 @@ from skips import skip
 
 from bench import accuracy, int8, networks, quantized, zoo
 from bench.quantized import feeds
+from bench.report import means
 from nnefc.errors import UnsupportedError
 from nnefc.formats.nnef import parse_graph
 
@@ -49,14 +50,24 @@ def record() -> dict:
     network = {"name": "net", "group": "zoo", "runs": [run], "integer": 0.995, "skipped": {"openvino": "it cannot"}}
     machine = {"cpu": "CPU", "cpus": 2, "system": "Linux", "python": "3"}
     whole = {"machine": machine, "versions": {"nnefc": "1"}, "date": "today", "threads": [1], "networks": [network]}
-    return whole | {"means": int8.means([network])}
+    return whole | {"means": {what: means([network], what) for what in int8.FIGURES}}
 
 
 def test_the_report() -> None:
     found = record()
-    assert found["means"] == pytest.approx({"ratio-zoo-1": 2.0, "gain-zoo-1": 3.0})
+    assert [found["means"][what]["zoo-1"] for what in ("ratio", "gain")] == pytest.approx([2.0, 3.0])
     text = int8.markdown(found)
-    for wanted in ("CPU, 2 CPUs", "| net ", "2.00", "3.00", "99.5%", "30.0", "ratio-zoo 2.00", "net: it cannot"):
+    for wanted in (
+        "CPU, 2 CPUs",
+        "| net ",
+        "2.00",
+        "3.00",
+        "99.5%",
+        "30.0",
+        "ratio zoo 2.00; to f32 zoo 3.00",
+        "net: it cannot",
+        "today",
+    ):
         assert wanted in text
 
 
