@@ -10,6 +10,7 @@ import pytest
 import nnefc
 from nnefc.codegen import tune as tuning
 from nnefc.codegen.pack import Panels
+from nnefc.codegen.precision import in_precision
 from nnefc.codegen.schedule import prepare
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import ranked_cuts
@@ -18,9 +19,12 @@ from nnefc.codegen.ways import Way, signature
 from nnefc.codegen.winograd import Winograd
 from nnefc.errors import UnsupportedError
 from nnefc.formats.nnef import parse_graph
+from nnefc.formats.nnef.tensor import tensor_of, write_tensor
 from nnefc.ir.graph import Graph
 from nnefc.ir.program import Contract, Program
+from nnefc.ir.types import DType
 from nnefc.passes import pipeline
+from nnefc.quant import quantize
 
 HOST = Target.host()
 TEXT = """version 1.0;
@@ -99,6 +103,48 @@ def test_the_faster_way_is_taken(graph: Graph, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(tuning, "_measured", measured)
     assert tune([program], HOST) == {first: Way(2)}
     assert tune([program], HOST, small=True) == {}
+
+
+def coded(graph: Graph, folder: Path) -> Graph:
+    """The network on codes, its weights in variables."""
+    rng = np.random.default_rng(0)
+    text = TEXT
+    for name, shape in (("w", (48, 32, 3, 3)), ("v", (40, 48, 1, 1))):
+        values = rng.standard_normal(shape).astype(np.float32)
+        (folder / f"{name}.dat").write_bytes(write_tensor(tensor_of(values)))
+        label = f"variable<scalar>(shape = {list(shape)}, label = '{name}');"
+        text = "".join(
+            f"    {name} = {label}\n" if x.strip().startswith(f"{name} =") else x for x in text.splitlines(True)
+        )
+    (folder / "graph.nnef").write_text(text.replace("external(", "external<scalar>("))
+    return quantize(nnefc.load(folder), [{"x": rng.standard_normal((1, 32, 14, 14)).astype(np.float32)}])
+
+
+@pytest.mark.parametrize("kind", ["int8", "bf16", "f16"])
+def test_other_types_are_tuned_too(graph: Graph, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts into panels are tried, and image tiles where there are some; what is computed stays what it was."""
+    monkeypatch.setattr(tuning, "SECONDS", 0.02)
+    monkeypatch.setattr(tuning, "_folder", lambda: tmp_path / "tuned")
+    graph = coded(graph, tmp_path) if kind == "int8" else graph
+    precision = "f32" if kind == "int8" else kind
+    program = in_precision(pipeline.run(graph), graph, HOST, precision, "stored", small=True)
+    pairs = {"int8": (DType.U8, DType.I8), "bf16": (DType.BF16, DType.BF16), "f16": (DType.F16, DType.F16)}
+    calls = [c for c in contractions(program) if (c.x.dtype, c.w.dtype) == pairs[kind]]
+    assert calls
+    for call in calls:
+        found = [
+            [(c.tile, c.w.shape) for c in made.program.calls if isinstance(c, Panels) and c.origin == call.origin]
+            for made in (prepare(program, HOST, small=True, ways={signature(call): Way(0, k)}) for k in (0, 1))
+        ]
+        assert found[0] != found[1]
+    x = np.random.default_rng(0).standard_normal((1, 32, 14, 14)).astype(np.float32)
+    options = {"precision": precision, "threads": 1, "optimize": "size"}
+    plain, tuned = (nnefc.compile(graph, tune=on, **options)(x) for on in (False, True))
+    assert len(list((tmp_path / "tuned").iterdir())) == 1
+    if kind == "int8":
+        assert np.array_equal(plain, tuned)
+    else:
+        np.testing.assert_allclose(tuned, plain, rtol=1e-2, atol=1e-2 * float(np.abs(plain).max()))
 
 
 def test_another_machine_cannot_be_tuned_for(graph: Graph) -> None:

@@ -16,6 +16,7 @@ from nnefc.codegen.kernels import columns
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
+from nnefc.ir.types import DType
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,7 @@ class ContractKernel(OperandKernel):
         row_at, _, outer_at, _ = _layout(self)
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count + 2), i.unit_offsets(count + 2, self.outer)
-        making = _product_in_bands if self.banded else _product if self.parts == 1 else _product_in_parts
-        product = making(self, target)
+        product = _products(self)(self, target)
         whole, part = _store(self, target, False), _store(self, target, True)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
@@ -104,6 +104,13 @@ def _layout(spec: ContractKernel) -> tuple[int, int, int, int]:
     rows = _BANDS_AT + (1 + MOST_BANDS if spec.banded else 0)
     outer = rows + 2 * count
     return rows, rows + count, outer, outer + spec.outer * (count + 3)
+
+
+def _products(spec: ContractKernel) -> Callable[[ContractKernel, Target], Any]:
+    """What makes the sums of a tile."""
+    if spec.banded or spec.parts > 1:
+        return _product_in_bands if spec.banded else _product_in_parts
+    return _product_of_widened if spec.operands[0].dtype is DType.F16 and spec.unit else _product
 
 
 def _product(spec: ContractKernel, target: Target) -> Any:
@@ -166,6 +173,45 @@ def _product_in_bands(spec: ContractKernel, target: Target) -> Any:
                     fetch(p[1], ahead)
                     ahead += more
             sums = scaled(sums, geometry(g, _BANDS_AT + 1 + band))
+        return sums
+
+    return product
+
+
+def _product_of_widened(spec: ContractKernel, target: Target) -> Any:
+    """As ``_product``, of x in half precision that is widened by whole vectors along the reduction."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen.device import device
+    from nnefc.codegen.widening import widen_rows
+
+    x_type, w_type = (o.dtype for o in spec.operands[:2])
+    tiles, width, run = columns.tiles(spec), spec.cols * spec.lanes + spec.last, target.lanes(DType.F32)
+    narrow, wide = (i.outer(tiles, target, t, w_type) for t in (x_type, DType.F32))
+    widen, start = widen_rows(spec.rows, run, target, x_type), _start(spec, target)
+    fetch, geometry = i.prefetch, i.geometry
+    row_at, _, _, reduced_at = _layout(spec)
+
+    @device
+    def product(p: Any, offsets: Any, g: Any, ahead: int, valid: int) -> Any:
+        sums = start(p, offsets, g, valid)
+        w = offsets[1]
+        inner, row_step, more = geometry(g, 3), geometry(g, row_at), geometry(g, 10)
+        for a in range(geometry(g, 2)):
+            x = offsets[0] + geometry(g, reduced_at + a)
+            for _ in range(inner // run):
+                ready = widen(p[0], x, row_step)
+                x += run
+                for k in range(run):
+                    sums = wide(sums, ready, k, run, p[1], w)
+                    w += width
+                    fetch(p[1], ahead)
+                    ahead += more
+            for _ in range(inner % run):
+                sums = narrow(sums, p[0], x, row_step, p[1], w)
+                x += 1
+                w += width
+                fetch(p[1], ahead)
+                ahead += more
         return sums
 
     return product
