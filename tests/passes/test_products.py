@@ -83,7 +83,7 @@ def test_compiled_products_give_the_same_codes(shapes: str, path: str) -> None:
 
 
 def calls(graph: Graph) -> str:
-    return re.sub(r"@\d+\([-\d,]*\)", "", text(pipeline.run(graph)))
+    return re.sub(r"@\d+\([-\d,]*\)", "", text(pipeline.run(graph, after="spread")))
 
 
 def test_zero_points_are_made_up_for_by_sums() -> None:
