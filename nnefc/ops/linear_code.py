@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnefc.ir.encoding import Encoding
+from nnefc.ir.graph import Tensor
 from nnefc.ir.types import DType
 from nnefc.ops.elementwise import round_array
-from nnefc.ops.quantized import min_max_levels, zero_point_range
+from nnefc.ops.quantized import logarithmic, min_max_levels, zero_point_range
+from nnefc.ops.stored import CODED_ITEMS, tensor_values
 
 INTEGER_ZERO = 1e-3
 """How far from a whole number a zero point may lie, in steps, and still count as one."""
@@ -89,18 +91,35 @@ MOST_PLACES = 30
 """How far powers of two may lie apart to be codes of 32 bits."""
 
 
-def power_codes(values: np.ndarray, axis: int | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Powers of two, of either sign, and zeros as codes of 8 bits, or of 32 where they lie far apart, and their scales,
-    one for each item of dimension ``axis`` or, where that is None, a single one (float64): what multiplies by a code
-    shifts by its exponent. None where powers of one scale lie more than MOST_PLACES apart."""
-    exponents = np.frexp(np.abs(values.astype(np.float64)))[1] - 1
-    others = tuple(d for d in range(values.ndim) if d != axis)
-    some = values != 0
+def power_codes(stored: Tensor, encoding: Encoding) -> tuple[np.ndarray, LinearCode] | None:
+    """What ``logarithmic_quantize`` makes of stored numbers, or codes of it, as codes that are powers of two, of either
+    sign, and zeros: what multiplies by one shifts by its exponent. They have 8 bits, or 32 where they lie far apart,
+    and a scale for every item of the dimension that has a ``max`` for each. None where powers of one scale lie more
+    than MOST_PLACES apart, or ``max`` differs along several dimensions."""
+    wide = [d for d, n in enumerate(np.shape(encoding["max"])) if n > 1]
+    if len(wide) > 1:
+        return None
+    values, axis = _powers(stored, encoding), wide[0] if wide else None
+    exponents = np.frexp(np.abs(values))[1] - 1
+    others, some = tuple(d for d in range(values.ndim) if d != axis), values != 0
     low = exponents.min(others, initial=2**15, where=some, keepdims=True)
     high = exponents.max(others, initial=-(2**15), where=some, keepdims=True)
     if (high - low).max(initial=0) > MOST_PLACES:
         return None
     low = np.where(high < low, 0, low)
     whole = np.sign(values) * np.exp2(np.where(some, exponents - low, 0))
-    codes = whole.astype(np.int8 if np.abs(whole).max(initial=0) < 128 else np.int32)
-    return codes, np.exp2(low.astype(np.float64)).reshape(-1 if axis is not None else ())
+    dtype = DType.I8 if np.abs(whole).max(initial=0) < 128 else DType.I32
+    scale = np.exp2(low.astype(np.float64)).reshape(-1 if axis is not None else ())
+    limits = (int(whole.min(initial=0)), int(whole.max(initial=0)))
+    return whole.astype(dtype.numpy), LinearCode(scale, np.zeros(scale.shape), *limits, dtype, axis)
+
+
+def _powers(stored: Tensor, encoding: Encoding) -> np.ndarray:
+    """The numbers (float64) that a stored tensor has under a logarithmic encoding."""
+    values = tensor_values(stored, DType.F32, encoding)
+    if stored.item in CODED_ITEMS:
+        return values.astype(np.float64)
+    largest = np.asarray(encoding["max"], np.float32)
+    largest = largest.reshape(largest.shape + (1,) * (values.ndim - largest.ndim)) if largest.ndim else largest
+    with np.errstate(divide="ignore"):
+        return logarithmic(values, largest, int(np.asarray(encoding["bits"]))).astype(np.float64)

@@ -56,7 +56,9 @@ def _zero_point(
     return (clamp_array(round_array(x / scale) + zero, low, high) - zero) * scale
 
 
-def _logarithmic(x: np.ndarray, largest: np.ndarray, bits: int) -> np.ndarray:
+def logarithmic(x: np.ndarray, largest: np.ndarray, bits: int) -> np.ndarray:
+    """``logarithmic_quantize`` of floats: the powers of two next to them, at most that above ``largest``, of the type
+    of ``x``."""
     high = np.ceil(np.log2(largest))
     code = round_array(clamp_array(np.log2(np.abs(x)), high - x.dtype.type(2**bits - 1), high))
     return np.sign(x) * np.exp2(code)
@@ -126,7 +128,7 @@ ROWS = (
         lambda x, low, high, bits: _min_max_expr(x, low, high, bits, False, False),
         "bits",
     ),
-    _row("logarithmic_quantize", ("x", "max"), ("f", "f"), _logarithmic, _logarithmic_expr, "bits"),
+    _row("logarithmic_quantize", ("x", "max"), ("f", "f"), logarithmic, _logarithmic_expr, "bits"),
 )
 
 for _entry in ROWS:

@@ -65,10 +65,11 @@ def decoding_of(expr: Expr) -> Decoding | None:
     bits that is only converted stands for itself."""
     if expr.op == "cast" and expr.dtype in _WIDE and _is_code(expr.args[0], BYTES):
         return Decoding(int(expr.args[0].value or 0), const(1.0, expr.dtype), None)
-    if expr.op != "mul" or expr.dtype not in _WIDE:
+    if expr.dtype not in _WIDE:
         return None
-    steps, scale = expr.args
-    if steps.op != "cast" or scale.op not in ("const", "arg") or steps.args[0].dtype not in (DType.I32, DType.I64):
+    steps, scale = expr.args if expr.op == "mul" else (expr, const(1.0, expr.dtype))
+    wide = steps.args[0].dtype if steps.op == "cast" else None
+    if wide not in (DType.I32, DType.I64) or scale.op not in ("const", "arg"):
         return None
     (steps,), zero = steps.args, None
     if steps.op == "sub":

@@ -12,7 +12,6 @@ from nnefc.ir.types import DType, TensorType
 from nnefc.ops.codes import MAX_BITS
 from nnefc.ops.evaluate import stored_tensor, variable_values
 from nnefc.ops.linear_code import LinearCode, codes_of, linear_code, power_codes
-from nnefc.ops.primitive import primitives
 from nnefc.ops.quantized import check_encoding
 from nnefc.ops.stored import CODED_ITEMS
 
@@ -215,39 +214,19 @@ class _Encoding:
         """The codes of a stored tensor, their scale and zero point; None, with a note, where it keeps floats."""
         name, code = op.output.name, linear_code(encoding, op.output.type.rank)
         if encoding.algorithm == "logarithmic_quantize":
-            return self._powers(op, stored, encoding)
-        if code is None or code.bits > MAX_BITS:
-            self._say(name, encoding, code)
-            return None
-        scale, zero = self._parameters(code, DType.F32, name, op.origin)
-        if stored.item in CODED_ITEMS:
+            found = power_codes(stored, encoding)
+        elif code is None or code.bits > MAX_BITS:
+            found = None
+        elif stored.item in CODED_ITEMS:
             held = np.iinfo(stored.data.dtype)
             codes = np.clip(stored.data, max(code.low, held.min), min(code.high, held.max))
+            found = codes.astype(code.dtype.numpy, copy=False), code
         else:
-            codes = codes_of(variable_values(self._graph, op), code)
-        return codes.astype(code.dtype.numpy, copy=False), scale, zero
-
-    def _powers(self, op: Op, stored: Tensor, encoding: Encoding) -> tuple[np.ndarray, Operand, Operand] | None:
-        """The same for powers of two."""
-        rank, wide = op.output.type.rank, [d for d, n in enumerate(np.shape(encoding["max"])) if n > 1]
-        axis = wide[0] if len(wide) == 1 else None
-        found = power_codes(self._pseudo_values(op, stored, encoding), axis)
+            found = codes_of(variable_values(self._graph, op), code), code
         if found is None:
-            self._say(op.output.name, encoding, None)
+            self._say(name, encoding, code)
             return None
-        codes, scale = found
-        shape = [-1 if d == axis else 1 for d in range(rank)] if axis is not None else ()
-        zero = Literal(0, DType.of(codes.dtype))
-        return codes, self._parameter(scale.reshape(shape), DType.F32, f"{op.output.name}_scale", op.origin), zero
-
-    def _pseudo_values(self, op: Op, stored: Tensor, encoding: Encoding) -> np.ndarray:
-        values = variable_values(self._graph, op)
-        if stored.item in CODED_ITEMS:
-            return values
-        (result,) = primitives()["logarithmic_quantize"].reference(
-            [values, np.asarray(encoding["max"], np.float32)], Attrs(bits=encoding["bits"])
-        )
-        return result
+        return found[0], *self._parameters(found[1], DType.F32, name, op.origin)
 
 
 def _modes(code: LinearCode) -> dict[str, object]:

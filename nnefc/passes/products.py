@@ -38,9 +38,10 @@ def require_room(most: int) -> None:
 
 
 def most_of(codes: np.ndarray, axes: tuple[int, ...]) -> int:
-    """What sums of products of bytes, less any zero point, and these codes along the axes may come to in magnitude."""
-    parts = (np.maximum(codes, 0), np.minimum(codes, 0))
-    return WHOLE[1] * max(int(np.abs(part.sum(axes, dtype=np.int64)).max(initial=0)) for part in parts)
+    """What sums of products of bytes, less any zero point, and these codes along the axes may come to in
+    magnitude, which is what the positive or the negative codes alone may."""
+    magnitude, total = np.abs(codes).sum(axes, dtype=np.int64), codes.sum(axes, dtype=np.int64)
+    return WHOLE[1] * int(((magnitude + np.abs(total)) // 2).max(initial=0))
 
 
 def with_sum(post: Expr | None, real: Expr, extras: Sequence[View]) -> Expr:

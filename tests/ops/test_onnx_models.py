@@ -13,10 +13,11 @@ from nnefc.errors import InvalidModelError, UnsupportedError
 from nnefc.formats.nnef import load as load_nnef
 from nnefc.formats.onnx import load, save, to_model
 from nnefc.formats.onnx.write import STATE_KEY
-from nnefc.ir.encoding import Encoding
+from nnefc.ir.encoding import Encoding, Parameter
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Tensor, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ops.evaluate import evaluate
+from nnefc.passes.encode import encode
 
 MODELS = (
     "ad_autoencoder",
@@ -126,10 +127,30 @@ def test_stored_codes_stay_integers() -> None:
     assert stored_types(model)["w_codes"] == onnx.TensorProto.UINT8
 
 
+UNEVEN = Encoding(
+    "min_max_linear_quantize", (("min", -1.0), ("max", 1.0), ("bits", 8), ("signed", False), ("symmetric", False))
+)
+
+
 def test_codes_without_an_integer_form_are_decoded() -> None:
     codes = RNG.integers(0, 16, (3, 4)).astype(np.uint8)
-    model = check(added(Tensor(codes, "quint", 8), value("w", 3, 4, encoding=LOGARITHMIC)))
+    model = check(added(Tensor(codes, "quint", 8), value("w", 3, 4, encoding=UNEVEN)))
     assert stored_types(model) == {"w": onnx.TensorProto.FLOAT}
+
+
+@pytest.mark.parametrize("most", (4.0, ((4.0,), (0.5,), (1e-3,))))
+@pytest.mark.parametrize("bits", (2, 4))
+def test_powers_of_two_are_integers(bits: int, most: Parameter) -> None:
+    """Whether they are stored as codes or as numbers: of 8 bits, or of 32, which have no zero point."""
+    encoding = Encoding("logarithmic_quantize", (("max", most), ("bits", bits)))
+    codes = RNG.integers(0, 2**bits, (3, 4)).astype(np.uint8)
+    numbers = RNG.normal(size=(3, 4)) * 2.0 ** RNG.integers(-15, 3, (3, 4))
+    for stored in (Tensor(codes, "quint", 8), Tensor(numbers.astype(np.float32), "float", 32)):
+        model = to_model(added(stored, value("w", 3, 4, encoding=encoding)))
+        assert stored_types(model)["w_codes"] == (onnx.TensorProto.INT8 if bits == 2 else onnx.TensorProto.INT32)
+        (node,) = [n for n in model.graph.node if n.op_type == "DequantizeLinear"]
+        assert len(node.input) == (3 if bits == 2 else 2)
+    check(added(Tensor(codes, "quint", 8), value("w", 3, 4, encoding=encoding)))
 
 
 @pytest.mark.parametrize(
@@ -151,12 +172,17 @@ def test_encodings_of_computed_tensors_become_qdq(encoding: Encoding, step: floa
         np.testing.assert_allclose(result, wanted, atol=step * 1e-3)
 
 
-def test_an_encoding_without_an_integer_form_is_left_out_with_a_note() -> None:
-    x, y = value("x", 4), value("y", 4, encoding=LOGARITHMIC)
-    notes: list[str] = []
-    model = to_model(Graph("net", (x,), (Op("neg", (x,), Attrs(), (y,)),), (y,)), notes=notes)
-    assert [n.op_type for n in model.graph.node] == ["Neg"]
-    assert notes == ["the encoding logarithmic_quantize of 'y' has no integer form"]
+@pytest.mark.parametrize("encoding", (LOGARITHMIC, UNEVEN), ids=("logarithmic", "uneven"))
+def test_an_encoding_without_an_integer_form_is_written_step_by_step(encoding: Encoding) -> None:
+    x, y = value("x", 4, 50), value("y", 4, 50, encoding=encoding)
+    graph, notes = Graph("net", (x,), (Op("neg", (x,), Attrs(), (y,)),), (y,)), []
+    model = to_model(graph, notes=notes)
+    onnx.checker.check_model(model, full_check=True)
+    assert notes == [f"the encoding {encoding.algorithm} of 'y' has no integer form: written step by step"]
+    data = RNG.uniform(-3, 3, (4, 50)).astype(np.float32)
+    (answer,) = ort_answers.run([(model.SerializeToString(), {"x": data})])
+    assert not isinstance(answer, str), answer
+    np.testing.assert_allclose(answer[0], evaluate(encode(graph, "float"), {"x": data})["y"], rtol=1e-5, atol=1e-6)
 
 
 def test_state_is_an_input_with_a_default_and_an_output() -> None:

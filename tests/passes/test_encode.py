@@ -25,6 +25,8 @@ ALGORITHMS = {
     "min_max": "min_max_linear_quantize(min = -3.0, max = 3.375, bits = 8, signed = false, symmetric = false)",
     "min_max_signed": "min_max_linear_quantize(min = -3.175, max = 3.175, bits = 8, signed = true, symmetric = true)",
     "linear": "linear_quantize(min = -1.0, max = 1.55, bits = 8)",
+    "steps of 1": zero_point(1.0, 100),
+    "signed steps of 1": zero_point(1.0, 0, signed=True, symmetric=True),
 }
 
 
@@ -95,7 +97,14 @@ def test_linear_algorithms_run_on_integers(x: str, y: str) -> None:
     values = np.random.default_rng(1).normal(size=(2, 6)).astype(np.float32)
     exact = nnefc.evaluate(graph, {"x": values}, execution="integer")["y"]
     meant = nnefc.evaluate(graph, {"x": values}, execution="float")["y"]
-    steps = {"narrow": 0.4, "min_max": 0.025, "min_max_signed": 0.025, "linear": 0.01}
+    steps = {
+        "narrow": 0.4,
+        "min_max": 0.025,
+        "min_max_signed": 0.025,
+        "linear": 0.01,
+        "steps of 1": 1,
+        "signed steps of 1": 1,
+    }
     assert np.abs(exact - meant).max() <= 1.01 * steps.get(y, 0.05)
     assert np.array_equal(nnefc.compile(graph)(values), exact)
 

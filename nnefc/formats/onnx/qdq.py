@@ -28,10 +28,12 @@ def pseudo_quantized(e: Emitter, x: Ref, code: LinearCode) -> Ref:
 
 
 def dequantized(e: Emitter, data: np.ndarray, name: str, code: LinearCode, dtype: DType) -> Ref | None:
-    """DequantizeLinear of stored codes, or None if they do not fit the type of the zero point."""
+    """DequantizeLinear of stored codes, or None if they do not fit the type of the zero point; those of 32 bits have
+    none."""
     info = np.iinfo(code.dtype.numpy)
     if data.size and (data.min() < info.min or data.max() > info.max):
         return None
     codes = Ref(e.fresh(f"{name}_codes"), code.dtype, data.shape, data.astype(code.dtype.numpy, copy=False))
     parameters, axis = _parameters(e, code, dtype)
+    parameters = parameters[:1] if code.dtype is DType.I32 else parameters
     return e.node("DequantizeLinear", [codes, *parameters], dtype, data.shape, **axis)

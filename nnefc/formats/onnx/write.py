@@ -18,10 +18,10 @@ from nnefc.files import whole_file
 from nnefc.formats.onnx import exporters  # noqa: F401 - registers them
 from nnefc.formats.onnx.emit import ONNX_TYPES, Emitter, Ref, exporter_of, numpy_type
 from nnefc.formats.onnx.qdq import dequantized, pseudo_quantized
-from nnefc.ir.graph import Graph, Literal, Op, Operand, Tensor, Value
+from nnefc.ir.graph import Attrs, Graph, Literal, Op, Operand, Tensor, Value
 from nnefc.ir.types import DType, TensorType
 from nnefc.ir.verify import verify
-from nnefc.ops.linear_code import codes_of, linear_code
+from nnefc.ops.linear_code import LinearCode, codes_of, linear_code, power_codes
 from nnefc.ops.stored import CODED_ITEMS, tensor_values
 
 OLDEST_OPSET, OPSET = 21, 26
@@ -71,9 +71,9 @@ def to_model(graph: Graph, *, opset: int | None = None, notes: list[str] | None 
 
     ``opset`` is 21 or later (default: the newest that run-times read widely, 26). Variables become initialisers;
     one that an ``update`` changes becomes an input, whose default is the stored value, and the result of the update an
-    output. Encodings that have an integer form become QuantizeLinear and DequantizeLinear; ``notes`` gets a line about
-    every one that has none. Raises UnsupportedError for an operation that cannot be written, InvalidModelError for a
-    variable without values and ValueError for an opset that cannot be written.
+    output. Encodings that have an integer form become QuantizeLinear and DequantizeLinear; others their
+    pseudo-quantization step by step, of which ``notes`` has lines. Raises UnsupportedError for an operation that cannot
+    be written, InvalidModelError for a variable without values and ValueError for an opset that cannot be written.
     """
     model, arrays = _model(graph, opset, [] if notes is None else notes)
     model.graph.initializer.extend(_inline(name, array) for name, array in arrays.items())
@@ -178,14 +178,22 @@ def _export_op(export: _Export, op: Op, updated: set[str]) -> None:
 
 
 def _encoded(export: _Export, ref: Ref, value: Value) -> Ref:
-    """The tensor after its encoding, if it has one with an integer form."""
-    if value.type.encoding is None:
+    """The tensor after its encoding, if it has one: what has no integer form is done step by step."""
+    encoding = value.type.encoding
+    if encoding is None or value.type.dtype.kind != "f":
         return ref
-    code = linear_code(value.type.encoding, ref.rank)
-    if code is None:
-        export.notes.append(f"the encoding {value.type.encoding.algorithm} of {value.name!r} has no integer form")
-        return ref
-    return pseudo_quantized(export.emitter, ref, code)
+    code = linear_code(encoding, ref.rank)
+    if code is not None:
+        return pseudo_quantized(export.emitter, ref, code)
+    export.notes.append(
+        f"the encoding {encoding.algorithm} of {value.name!r} has no integer form: written step by step"
+    )
+    write, names = exporter_of(encoding.algorithm), ("bits", "signed", "symmetric")
+    assert write is not None
+    parameters = [export.emitter.constant(p, ref.dtype) for name, p in encoding.parameters if name not in names]
+    attrs = Attrs({name: p for name, p in encoding.parameters if name in names})
+    (made,) = write(export.emitter, Op(encoding.algorithm, (), attrs, (value,)), [ref, *parameters])
+    return made
 
 
 def _output(export: _Export, value: Value) -> Value:
@@ -241,12 +249,10 @@ def _constant(export: _Export, stored: Tensor, value: Value) -> Ref:
     """Stored values that never change: as they are stored, and then what makes the variable's elements of them."""
     e, type_ = export.emitter, value.type
     coded = stored.item in CODED_ITEMS
-    code = linear_code(type_.encoding, type_.rank) if type_.encoding is not None else None
-    if code is not None and (coded or type_.dtype is DType.F32):
-        codes = stored.data if coded else codes_of(tensor_values(stored, type_.dtype), code)
-        ref = dequantized(e, codes, value.name, code, type_.dtype)
-        if ref is not None:
-            return e.bind(ref, value.name)
+    found = _codes(stored, type_)
+    ref = dequantized(e, found[0], value.name, found[1], type_.dtype) if found is not None else None
+    if ref is not None:
+        return e.bind(ref, value.name)
     if stored.data.dtype == numpy_type(type_.dtype):
         ref = Ref(value.name, type_.dtype, type_.extents, stored.data)
     elif stored.data.dtype == np.float16 and type_.dtype.kind == "f":
@@ -258,6 +264,19 @@ def _constant(export: _Export, stored: Tensor, value: Value) -> Ref:
         return ref
     quantized = _encoded(export, replace(ref, name=e.fresh(f"{value.name}_stored")), value)
     return e.bind(quantized, value.name) if quantized.array is None else ref
+
+
+def _codes(stored: Tensor, type_: TensorType) -> tuple[np.ndarray, LinearCode] | None:
+    """What stored values are as codes with a whole zero point, and what these mean; None where they are none."""
+    coded, encoding = stored.item in CODED_ITEMS, type_.encoding
+    if encoding is None or not (coded or type_.dtype is DType.F32):
+        return None
+    if encoding.algorithm == "logarithmic_quantize":
+        return power_codes(stored, encoding)
+    code = linear_code(encoding, type_.rank)
+    if code is None:
+        return None
+    return stored.data if coded else codes_of(tensor_values(stored, type_.dtype), code), code
 
 
 # ---- initialisers
