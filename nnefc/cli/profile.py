@@ -99,7 +99,8 @@ def _text(result: Profile, top: int, in_order: bool) -> str:
         "",
         f"{result.name}: {result.seconds * 1e3:.4g} ms a call, of it {total * 1e3:.4g} ms in {len(kernels)} kernels "
         f"({flops / total * 1e-9:.1f} GFLOP/s); medians of {result.runs} runs, {threads}",
-        f"measured peaks: {peaks.gflops:.1f} GFLOP/s, {peaks.gops:.1f} GOP/s on 8-bit codes; reading, GB/s: {levels}",
+        f"measured peaks: {peaks.gflops:.1f} GFLOP/s, {peaks.gops:.1f} GOP/s on 8-bit codes, "
+        f"{peaks.bf16_gflops:.1f} GFLOP/s on pairs of bf16; reading, GB/s: {levels}",
         f"{result.machine['cpu']}, compiled for {result.target}",
     ]
     return "\n".join(lines)

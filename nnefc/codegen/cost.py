@@ -66,13 +66,27 @@ def multiply_adds(call: Call) -> int:
     return 0
 
 
-def sums_codes(call: Call) -> bool:
-    """Whether a call adds up 8-bit codes, or products of them, in integers."""
+def flops_by_kind(call: Call) -> dict[DType, int]:
+    """The arithmetic of a call, by whose rate bounds it: U8, sums of 8-bit codes or of products of them in integers;
+    BF16, sums of products of it in pairs; F32, all else."""
+    if isinstance(call, Chain):
+        found: dict[DType, int] = {}
+        for one in call.calls:
+            for kind, count in flops_by_kind(one).items():
+                found[kind] = found.get(kind, 0) + count
+        return found
+    return {_kind(call): flops(call)}
+
+
+def _kind(call: Call) -> DType:
     if isinstance(call, Panels):
-        return call.contract.sum_type is DType.I32
+        if call.contract.sum_type is DType.I32:
+            return DType.U8
+        return DType.BF16 if call.contract.x.dtype is DType.BF16 and call.group > 1 else DType.F32
     if isinstance(call, (Window, Reduce)):
-        return call.op == "sum" and call.expr.dtype is DType.I32 and call.reads()[0].dtype is DType.U8
-    return False
+        codes = call.op == "sum" and call.expr.dtype is DType.I32 and call.reads()[0].dtype is DType.U8
+        return DType.U8 if codes else DType.F32
+    return DType.F32
 
 
 def program_multiply_adds(program: Program) -> int:

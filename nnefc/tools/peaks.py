@@ -1,4 +1,4 @@
-"""What this machine reaches at best, measured: multiply-adds, and reading from its caches and its memory."""
+"""What this machine reaches at best, measured: multiply-adds of each kind, and reading from caches and memory."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ READ = 1 << 27
 """Bytes that each thread reads, at least, in the measurement of a level."""
 MOST = 1 << 28
 """Bytes that each thread reads at most, to measure the memory."""
+RATED = (DType.F32, DType.U8, DType.BF16)
+"""The kinds of arithmetic whose rates differ; see :func:`nnefc.codegen.cost.flops_by_kind`."""
 RUNS = 9
 """Of which the fastest counts: a peak is what can be reached."""
 
@@ -42,13 +44,19 @@ class Level:
 
 @dataclass(frozen=True)
 class Peaks:
-    """What ``threads`` threads reach together: single-precision GFLOP/s, the levels of memory from the nearest, and
-    10**9 operations a second on products of 8-bit codes that are added up in integers."""
+    """What ``threads`` threads reach together: single-precision GFLOP/s, the levels of memory from the nearest,
+    10**9 operations a second on products of 8-bit codes that are added up in integers, and GFLOP/s of products of BF16
+    that are added up in pairs."""
 
     threads: int
     gflops: float
     levels: tuple[Level, ...]
     gops: float
+    bf16_gflops: float
+
+    def rate(self, kind: DType) -> float:
+        """10**9 operations a second of a kind of RATED."""
+        return {DType.F32: self.gflops, DType.U8: self.gops, DType.BF16: self.bf16_gflops}[kind]
 
     def level(self, size: int) -> Level:
         """The nearest level that holds ``size`` bytes."""
@@ -79,24 +87,21 @@ def measure(threads: int) -> Peaks:
     Raises UnsupportedError where no code can be made for this CPU."""
     target, sizes = Target.host(), cache_sizes()
     lanes, many = target.lanes(DType.F32), target.vector_registers >= 32
-    arithmetic = PeakKernel(4, 4 if many else 2, lanes, False)
-    products = PeakKernel(arithmetic.rows, arithmetic.cols, lanes, False, True)
+    arithmetic = [PeakKernel(4, 4 if many else 2, lanes, False, kind) for kind in RATED]
     reading = PeakKernel(1, 8, lanes, True)
     own = (sizes["L1"], sizes["L2"], sizes["L3"] // threads)  # of each thread
     ranges = (own[0] // 2, own[1] // 2, max(2 * own[1], own[2] // 4), min(4 * own[2], MOST))
-    vectors = [_launch(arithmetic, 1, STEPS, 0, threads)]
+    vectors = [_launch(spec, 1, STEPS, 0, threads) for spec in arithmetic]
     for size in ranges:
         steps = size // (4 * reading.cols * lanes)
         vectors.append(_launch(reading, max(1, READ // size), steps, steps * reading.cols * lanes, threads))
-    vectors.append(_launch(products, 1, STEPS, 0, threads))
     seconds = _best(vectors, ranges[-1] * threads, target)
-    done = [threads * v.geometry[0] * v.geometry[1] * lanes * 1e-9 for v in vectors]
-    tile = 2 * arithmetic.rows * arithmetic.cols
-    gflops, gops = tile * done[0] / seconds[0], 4 * tile * done[-1] / seconds[-1]
-    speeds = [4 * reading.cols * n / t for n, t in zip(done[1:-1], seconds[1:-1], strict=True)]
+    done = [threads * v.geometry[0] * v.geometry[1] * lanes * 1e-9 / t for v, t in zip(vectors, seconds, strict=True)]
+    rates = [2 * s.rows * s.cols * s.group * n for s, n in zip(arithmetic, done, strict=False)]
+    speeds = [4 * reading.cols * n for n in done[len(rates) :]]
     held = (threads * sizes["L1"], threads * sizes["L2"], sizes["L3"], 0)
     names = ("L1", "L2", "L3", "memory")
-    return Peaks(threads, gflops, tuple(map(Level, names, held, speeds)), gops)
+    return Peaks(threads, rates[0], tuple(map(Level, names, held, speeds)), rates[1], rates[2])
 
 
 def _launch(spec: PeakKernel, passes: int, steps: int, apart: int, threads: int) -> Launch:

@@ -29,7 +29,8 @@ class Kernel:
     """One launch: the operations of the network that it stands for, its family and instance, the shape that it writes,
     what it costs (see :class:`nnefc.codegen.cost.Cost`), and the median of its times. ``limit`` is the least time that
     the measured peaks allow, ``level`` where most of its data come from: constants from the level that holds what a
-    whole call touches, others from the nearest that holds what the launch touches."""
+    whole call touches, others from the nearest that holds what the launch touches. ``kind`` is what most of its
+    arithmetic is on, as :func:`nnefc.codegen.cost.flops_by_kind` tells kinds apart."""
 
     names: tuple[str, ...]
     family: str
@@ -39,6 +40,7 @@ class Kernel:
     seconds: float
     level: str
     limit: float
+    kind: str = "f32"
 
     @property
     def title(self) -> str:
@@ -100,6 +102,7 @@ class Profile:
                 "intensity": k.intensity,
                 "level": k.level,
                 "limit": k.limit,
+                "kind": k.kind,
             }
             for k in self.kernels
         ]
@@ -161,7 +164,7 @@ def profile(
 
 def _kernel(launch: Launch, seconds: float, peaks: Peaks, working_set: int) -> Kernel:
     """``working_set`` is what a whole call touches: constants come from a level that holds all of it."""
-    from nnefc.codegen.cost import cost, reached_bytes, sums_codes
+    from nnefc.codegen.cost import cost, flops_by_kind, reached_bytes
     from nnefc.codegen.plan_text import launch_text
 
     call = launch.call
@@ -170,7 +173,8 @@ def _kernel(launch: Launch, seconds: float, peaks: Peaks, working_set: int) -> K
     constant = sum(reached_bytes(v) for v in dict.fromkeys(call.reads()) if v.buffer.role is Role.CONST)
     far, near = peaks.level(working_set), peaks.level(spent.bytes)
     moving = constant / far.bandwidth + (spent.bytes - constant) / near.bandwidth
-    limit = max(spent.flops / (peaks.gops if sums_codes(call) else peaks.gflops), moving) * 1e-9
-    level = far if 2 * constant > spent.bytes else near
-    names = call.origin.names
-    return Kernel(names, launch.family, launch_text(launch), call.writes()[0].shape, spent, seconds, level.name, limit)
+    work = flops_by_kind(call)
+    limit = max(sum(n / peaks.rate(kind) for kind, n in work.items()), moving) * 1e-9
+    level = (far if 2 * constant > spent.bytes else near).name
+    kind, shape = max(work, key=lambda k: work[k]).value, call.writes()[0].shape
+    return Kernel(call.origin.names, launch.family, launch_text(launch), shape, spent, seconds, level, limit, kind)

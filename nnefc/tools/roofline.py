@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from importlib import resources
 
+from nnefc.ir.types import DType
 from nnefc.tools.machine import machine_text
 from nnefc.tools.page import page as report_page
 from nnefc.tools.profile import Kernel, Profile
@@ -50,11 +51,12 @@ def svg(profile: Profile) -> str:
     """The roofline plot. What computes nothing has no place on it and is counted below."""
     shown = [(i, k) for i, k in enumerate(profile.kernels) if k.cost.flops and k.seconds > 0]
     peaks = profile.peaks
-    ridges = [peaks.gflops / level.bandwidth for level in peaks.levels]
+    roofs = [rate for _, rate in flat_roofs(profile)]
+    ridges = [rate / level.bandwidth for level in peaks.levels for rate in roofs]
     across = [k.intensity for _, k in shown] + ridges
-    up = [k.gflops for _, k in shown] + [peaks.gflops]
-    x = _Scale(max(min(across), ridges[-1] * 1e-4) / 2, max(across) * 2, LEFT, WIDTH - RIGHT)
-    y = _Scale(max(min(up), peaks.gflops * 1e-4) / 2, max(up) * 1.6, HEIGHT - BOTTOM, TOP)
+    up = [k.gflops for _, k in shown] + roofs
+    x = _Scale(max(min(across), max(ridges) * 1e-4) / 2, max(across) * 2, LEFT, WIDTH - RIGHT)
+    y = _Scale(max(min(up), max(roofs) * 1e-4) / 2, max(up) * 1.6, HEIGHT - BOTTOM, TOP)
     parts = [
         start(WIDTH, HEIGHT, f"Roofline of {profile.name}"),
         text(LEFT, 26, f"{profile.name}: {profile.seconds * 1e3:.3g} ms a call", size=17),
@@ -93,20 +95,20 @@ def _axes(x: _Scale, y: _Scale) -> Iterator[str]:
 
 
 def _roofs(profile: Profile, x: _Scale, y: _Scale) -> Iterator[str]:
-    """A slope for each level of memory, up to its ridge, and the flat roof of the arithmetic."""
-    peak, dashes = profile.peaks.gflops, ("", "7 4", "3 3", "10 3 2 3")
-    ridges = []
+    """A slope for each level of memory, up to its ridges, and the flat roofs of the arithmetic."""
+    roofs, dashes = flat_roofs(profile), ("", "7 4", "3 3", "10 3 2 3")
+    top = max(rate for _, rate in roofs)
     for level, dash in zip(profile.peaks.levels, dashes, strict=False):
-        ridge = peak / level.bandwidth
-        ridges.append(ridge)
         first = max(x.least, y.least / level.bandwidth)
         low = (x(first), y(first * level.bandwidth))
-        high = (x(ridge), y(peak))
+        high = (x(top / level.bandwidth), y(top))
         yield line(*low, *high, f'stroke="#333" stroke-width="1.6" stroke-dasharray="{dash}"')
-        yield (
-            f'<circle cx="{high[0]:.1f}" cy="{high[1]:.1f}" r="3" fill="#333"><title>ridge of {level.name}: '
-            f"{ridge:.3g} FLOP per byte</title></circle>"
-        )
+        for _, rate in roofs:
+            ridge = rate / level.bandwidth
+            yield (
+                f'<circle cx="{x(ridge):.1f}" cy="{y(rate):.1f}" r="3" fill="#333"><title>ridge of {level.name}: '
+                f"{ridge:.3g} FLOP per byte</title></circle>"
+            )
         angle = math.degrees(math.atan2(high[1] - low[1], high[0] - low[0]))
         yield text(
             *low,
@@ -115,9 +117,21 @@ def _roofs(profile: Profile, x: _Scale, y: _Scale) -> Iterator[str]:
             size=12,
             more=f'dx="10" dy="-5" transform="rotate({angle:.1f} {low[0]:.1f} {low[1]:.1f})"',
         )
-    flat = y(peak)
-    yield line(x(min(ridges)), flat, x.end, flat, 'stroke="#333" stroke-width="1.6"')
-    yield text(x.end - 4, flat - 7, f"peak {peak:.0f} GFLOP/s", "#333", "end", 12)
+    nearest = max(level.bandwidth for level in profile.peaks.levels)
+    for said, rate in roofs:
+        yield line(x(rate / nearest), y(rate), x.end, y(rate), 'stroke="#333" stroke-width="1.6"')
+        yield text(x.end - 4, y(rate) - 7, said.format(rate), "#333", "end", 12)
+
+
+def flat_roofs(profile: Profile) -> list[tuple[str, float]]:
+    """The peak of floats and those of other kinds that kernels of the profile have, each with how it is written."""
+    texts = {
+        "f32": "peak {:.0f} GFLOP/s",
+        "u8": "peak of 8-bit codes {:.0f} GOP/s",
+        "bf16": "peak of bf16 pairs {:.0f} GFLOP/s",
+    }
+    kinds = {"f32", *(k.kind for k in profile.kernels)}
+    return [(said, profile.peaks.rate(DType(kind))) for kind, said in texts.items() if kind in kinds]
 
 
 def _point(index: int, kernel: Kernel, profile: Profile, x: _Scale, y: _Scale) -> str:

@@ -96,7 +96,7 @@ def test_what_winograd_saves() -> None:
 
 
 def test_the_bound_is_the_larger_of_two() -> None:
-    peaks = Peaks(1, 100.0, (Level("L1", 1000, 200.0), Level("memory", 0, 10.0)), 400.0)
+    peaks = Peaks(1, 100.0, (Level("L1", 1000, 200.0), Level("memory", 0, 10.0)), 400.0, 200.0)
     assert Work(2000, 1000.0, 10).seconds(peaks, 100) == pytest.approx(1e-8)
     assert Work(2000, 1000.0, 4000).seconds(peaks, 100) == pytest.approx(2e-8)
     assert Work(2000, 1000.0, 4000).seconds(peaks, 5000) == pytest.approx(4e-7)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from drawn_calls import FAMILIES, draw
 from drawn_codes import draw as draw_codes
 
-from nnefc.codegen.cost import Cost, cost, expected_seconds, flops, multiply_adds, reached_bytes, sums_codes
+from nnefc.codegen.cost import Cost, cost, expected_seconds, flops, flops_by_kind, multiply_adds, reached_bytes
 from nnefc.codegen.pack import pack
 from nnefc.codegen.schedule import prepare
 from nnefc.codegen.select import _SELECT
 from nnefc.codegen.target import Target
 from nnefc.codegen.winograd import Winograd
 from nnefc.formats.nnef import parse_graph
-from nnefc.ir.program import Call, Program
+from nnefc.ir.program import Call, Contract, Program
 from nnefc.ir.types import DType
 from nnefc.ir.view import Buffer, Role, View, dense_strides
 from nnefc.passes import pipeline
@@ -110,11 +112,19 @@ def test_wider_vectors_and_whole_tiles_are_expected_to_be_faster() -> None:
     assert times[1] < times[0]
 
 
-def test_what_adds_up_codes_in_integers() -> None:
+def test_whose_rate_bounds_a_call() -> None:
     """By their packed calls: products of codes do, and windows and reductions of them; products of floats do not."""
     drawn = [(family, draw_codes(family, seed)[0]) for family in ("product", "pixels", "reduce") for seed in range(6)]
     for family, call in drawn:
         packed = pack(Program("p", (), (), (), (), (call,), {}, {}), HOST).calls[-1]
         summing = family == "product" or getattr(call, "op", "") == "sum"
-        assert sums_codes(packed) == summing
-    assert not any(map(sums_codes, calls_of(CONV, packed=True)))
+        assert flops_by_kind(packed) == {DType.U8 if summing else DType.F32: flops(packed)}
+    assert not any(DType.U8 in flops_by_kind(c) for c in calls_of(CONV, packed=True))
+    for width, kind in ((20, DType.BF16), (21, DType.F32)):  # an odd number of neighbours makes no pairs
+        shapes = {"x": (3, width), "w": (width, 16), "y": (3, 16)}
+        types = {"x": DType.BF16, "w": DType.BF16, "y": DType.F32}
+        x, w, y = (
+            View(Buffer(n, types[n], math.prod(s), Role.TEMP), 0, s, dense_strides(s)) for n, s in shapes.items()
+        )
+        call = pack(Program("p", (), (), (), (), (Contract(x, w, None, (), y, 0, 1),), {}, {}), HOST).calls[-1]
+        assert flops_by_kind(call) == {kind: 2 * 3 * 16 * width}

@@ -20,12 +20,13 @@ from nnefc.codegen.target import Target
 from nnefc.errors import UnsupportedError
 from nnefc.formats.nnef import parse_graph
 from nnefc.ir.graph import Graph
+from nnefc.ir.types import DType
 from nnefc.quant import quantize
 from nnefc.tools import engines
 from nnefc.tools.bench import ROUNDS, answers_apart, take_turns
 from nnefc.tools.engine_worker import matched
 from nnefc.tools.machine import machine, machine_text, versions
-from nnefc.tools.peaks import cache_sizes, measure
+from nnefc.tools.peaks import RATED, cache_sizes, measure
 
 bench_module = importlib.import_module("nnefc.tools.bench")
 TEXT = """version 1.0;
@@ -60,7 +61,7 @@ def test_the_peak_kernel_as_plain_python(moving: bool) -> None:
 
 
 def test_the_peak_kernel_of_codes_as_plain_python() -> None:
-    spec = PeakKernel(2, 3, 4, False, True)
+    spec = PeakKernel(2, 3, 4, False, DType.U8)
     rng = np.random.default_rng(0)
     x, w = rng.integers(0, 256, 5).astype(np.uint8), rng.integers(-128, 128, 48).astype(np.int8)
     y = np.zeros(24, np.int32)
@@ -69,9 +70,21 @@ def test_the_peak_kernel_of_codes_as_plain_python() -> None:
     assert (y.reshape(2, 12) == 10 * groups @ w.reshape(12, 4).T).all()
 
 
+def test_the_peak_kernel_of_pairs_as_plain_python() -> None:
+    spec, half = PeakKernel(2, 3, 4, False, DType.BF16), DType.BF16.numpy
+    rng = np.random.default_rng(0)
+    x, w = rng.integers(-8, 9, 3).astype(half), rng.integers(-8, 9, 24).astype(half)
+    y = np.zeros(24, np.float32)
+    spec.build(Target.host())((x, w, y), np.array(spec.geometry(2, 5, 0)), 0, 1)
+    pairs = np.stack([x[:2], x[1:3]]).astype(np.float32)
+    assert (y.reshape(2, 12) == 10 * pairs @ w.astype(np.float32).reshape(12, 2).T).all()
+
+
 def test_peaks() -> None:
     peaks = measure(1)
-    assert peaks.gflops > 1 and peaks.gops > 1 and [v.name for v in peaks.levels] == ["L1", "L2", "L3", "memory"]
+    assert peaks.gflops > 1 and peaks.gops > 1 and peaks.bf16_gflops > 1
+    assert [peaks.rate(kind) for kind in RATED] == [peaks.gflops, peaks.gops, peaks.bf16_gflops]
+    assert [v.name for v in peaks.levels] == ["L1", "L2", "L3", "memory"]
     assert all(v.bandwidth > 0.1 for v in peaks.levels)
     sizes = cache_sizes()
     assert 0 < sizes["L1"] <= sizes["L2"] <= sizes["L3"]

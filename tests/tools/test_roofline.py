@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,9 @@ from nnefc.tools.profile import Kernel, Profile
 from nnefc.tools.roofline import page, svg
 from nnefc.tools.svg import COLOURS
 
-PEAKS = Peaks(1, 100.0, (Level("L1", 1 << 15, 200.0), Level("L2", 1 << 20, 100.0), Level("memory", 0, 20.0)), 400.0)
+PEAKS = Peaks(
+    1, 100.0, (Level("L1", 1 << 15, 200.0), Level("L2", 1 << 20, 100.0), Level("memory", 0, 20.0)), 400.0, 200.0
+)
 CONV, TILE = ("a/Conv", "a/Conv_output_0", "a/Relu"), "contract 14x2x16 f32"
 KERNELS = (
     Kernel(CONV, "contract", TILE, (1, 8), Cost(8000, 100, 100), 1e-7, "L1", 8e-8),
@@ -41,6 +44,19 @@ def test_the_plot_is_well_formed_and_labelled() -> None:
         assert wanted in said
     assert "without arithmetic, not shown: 1" in said
     assert any("net <!--<script></script>: 0.0002 ms" in t for t in said)
+
+
+def test_other_roofs_are_drawn_where_kernels_are_under_them() -> None:
+    """Products of codes may be faster than the peak of floats; they lie below that of their own kind."""
+    coded = Kernel(CONV, "contract", TILE, (1, 8), Cost(30000, 100, 100), 1e-7, "L1", 8e-8, "u8")
+    root = ET.fromstring(svg(replace(PROFILE, kernels=(coded, *KERNELS[1:]))))
+    said = texts(root)
+    assert {"peak 100 GFLOP/s", "peak of 8-bit codes 400 GOP/s"} <= set(said)
+    assert not any("bf16" in t for t in said) and not any("codes" in t for t in texts(ET.fromstring(svg(PROFILE))))
+    lines = root.iter("{http://www.w3.org/2000/svg}line")
+    roofs = [float(e.get("y1", "")) for e in lines if e.get("stroke") == "#333" and e.get("y1") == e.get("y2")]
+    (point,) = [p for p in points(root) if p.get("data-row") == "0"]
+    assert len(roofs) == 2 and min(roofs) < float(point.get("cy", "")) < max(roofs)
 
 
 def test_points_lie_where_their_numbers_say() -> None:
