@@ -10,25 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnefc import runtime
+from nnefc.codegen.options import EXECUTION, OPTIMIZE, PRECISION, WEIGHTS, Options
 from nnefc.errors import UnsupportedError
 from nnefc.ir.graph import Graph
 
 if TYPE_CHECKING:
     from nnefc.codegen.artefact import Artefact
-    from nnefc.codegen.target import Target
     from nnefc.codegen.ways import Ways
     from nnefc.ir.program import Port, Program
     from nnefc.ir.types import TensorType
 
-OPTIMIZE = ("speed", "size")
-"""What a network can be compiled for."""
-WEIGHTS = ("stored", "f32", "f16", "bf16")
-"""The types in which weights can be kept; ``stored`` is f16 for those that the network stores so, else f32."""
-PRECISION = ("f32", "f16", "bf16")
-"""What a network can be computed in: f32; f32 with its weights and what its layers hand on held in f16; f32 with
-products by constant weights of numbers rounded to bf16. Sums are in f32 always."""
-EXECUTION = "integer"
-"""How quantized networks are computed where nothing else is said."""
 Path = str | os.PathLike[str]
 Shapes = Mapping[str, int | Sequence[int]]
 """Shapes of inputs by name; extents of symbols by theirs, as a number or a sequence of one."""
@@ -177,7 +168,7 @@ def compile(
     taps: Sequence[str] = (),
     fast_math: bool = False,
     tune: bool = False,
-    optimize: str = "speed",
+    optimize: str = OPTIMIZE[0],
     weights: str = WEIGHTS[0],
     precision: str = PRECISION[0],
     execution: str = EXECUTION,
@@ -220,19 +211,8 @@ def compile(
     """
     from nnefc.codegen.artefact import load_artefact
 
-    artefact = build(
-        _graphs(model, shapes, constants),
-        threads=threads,
-        target=target,
-        taps=taps,
-        fast_math=fast_math,
-        tune=tune,
-        optimize=optimize,
-        weights=weights,
-        precision=precision,
-        execution=execution,
-        notes=notes,
-    )
+    options = Options(threads, target, taps, fast_math, tune, optimize, weights, precision, execution)
+    artefact = build(_graphs(model, shapes, constants), options, notes)
     try:
         artefact.target.check_host()
     except UnsupportedError as error:
@@ -243,54 +223,27 @@ def compile(
     return made
 
 
-def build(
-    graphs: Sequence[Graph],
-    *,
-    threads: int | None = None,
-    target: str = "host",
-    taps: Sequence[str] = (),
-    fast_math: bool = False,
-    tune: bool = False,
-    optimize: str = "speed",
-    weights: str = WEIGHTS[0],
-    precision: str = PRECISION[0],
-    execution: str = EXECUTION,
-    notes: list[str] | None = None,
-) -> Artefact:
+def build(graphs: Sequence[Graph], options: Options, notes: list[str] | None = None) -> Artefact:
     """What :func:`compile` makes of one network's Graphs, before it is loaded: enough to write a package, with weights
     that go straight to their file. Raises what :func:`compile` raises of a Graph."""
     from nnefc.codegen.artefact import assemble
     from nnefc.codegen.execution import execution_of
-    from nnefc.codegen.precision import in_precision
+    from nnefc.codegen.precision import lowered
     from nnefc.codegen.schedule import plan_entries
-    from nnefc.codegen.target import Target
     from nnefc.codegen.ways import RULES
     from nnefc.codegen.workers import compile_kernels
-    from nnefc.passes import pipeline
     from nnefc.passes.encode import is_quantized
     from nnefc.progress import bar
 
-    if optimize not in OPTIMIZE:
-        raise ValueError(f"optimize is {optimize!r}; it may be {' or '.join(OPTIMIZE)}")
-    cpu = replace(Target.parse(target), fast_math=fast_math)
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights is {weights!r}; it may be {' or '.join(WEIGHTS)}")
-    if precision not in PRECISION:
-        raise ValueError(f"precision is {precision!r}; it may be {' or '.join(PRECISION)}")
-    small = optimize == "size"
-    said: list[str] = []
-    programs = [pipeline.run(graph, taps, execution=execution, notes=said) for graph in graphs]
-    programs = [
-        in_precision(program, graph, cpu, precision, weights, said, small=small)
-        for program, graph in zip(programs, graphs, strict=True)
-    ]
+    cpu, said = options.cpu, list[str]()
+    programs = [lowered(graph, options, said) for graph in graphs]
     if notes is not None:
         notes += dict.fromkeys(said)
     ports = [(_types(program.inputs), _types(program.outputs)) for program in programs]
     name = programs[0].name
-    executed = execution_of(programs[0]).record(execution) if any(map(is_quantized, graphs)) else None
-    ways = _tuned(programs, cpu, small, threads) if tune else RULES
-    plans = plan_entries(programs, cpu, small=small, ways=ways)
+    executed = execution_of(programs[0]).record(options.execution) if any(map(is_quantized, graphs)) else None
+    ways = _tuned(programs, options) if options.tune else RULES
+    plans = plan_entries(programs, cpu, small=options.small, ways=ways)
     with bar("compiling kernels") as report:
         specs = dict.fromkeys(spec for plan in plans for spec in plan.specs())
         kernels = compile_kernels(tuple(specs), cpu, progress=report)
@@ -299,12 +252,12 @@ def build(
     return artefact if executed is None else replace(artefact, execution=executed)
 
 
-def _tuned(programs: Sequence[Program], target: Target, small: bool, threads: int | None) -> Ways:
+def _tuned(programs: Sequence[Program], options: Options) -> Ways:
     from nnefc.codegen.tune import tune
     from nnefc.progress import bar
 
     with bar("trying ways") as report:
-        return tune(programs, target, small=small, threads=threads, progress=report)
+        return tune(programs, options.cpu, small=options.small, threads=options.threads, progress=report)
 
 
 def _graphs(

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from nnefc.api import EXECUTION, OPTIMIZE, PRECISION, WEIGHTS
+from nnefc.codegen.options import EXECUTION, OPTIMIZE, PRECISION, WEIGHTS, Options
 from nnefc.ir.encoding import EXECUTIONS
 from nnefc.ir.graph import Graph
 from nnefc.tools.arrays import read_any
@@ -148,10 +148,9 @@ def add_execution(command: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> dict[str, Any]:
     """The options of :func:`add_options` that ``nnefc.compile`` takes, those that are not the default."""
-    names = ("optimize", "fast_math", "tune", "weights", "precision", "execution")
-    defaults = (OPTIMIZE[0], False, False, WEIGHTS[0], PRECISION[0], EXECUTION)
+    plain, names = Options(), ("optimize", "fast_math", "tune", "weights", "precision", "execution")
     given = {name: getattr(args, name) for name in names}
-    return {name: given[name] for name, default in zip(names, defaults, strict=True) if given[name] != default}
+    return {name: value for name, value in given.items() if value != getattr(plain, name)}
 
 
 def target_of(args: argparse.Namespace) -> str:

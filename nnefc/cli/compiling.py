@@ -22,6 +22,7 @@ from nnefc.cli.common import (
     size_text,
     target_of,
 )
+from nnefc.codegen.options import Options
 from nnefc.ir.graph import Graph
 
 NAME = "compile"
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("two of the sets that --shape gives mean the same shapes of all inputs")
     start = time.perf_counter()
     found: list[str] = []
-    artefact = build(graphs, target=target_of(args), notes=found, **options_of(args))
+    artefact = build(graphs, Options(target=target_of(args), **options_of(args)), found)
     for note in found:
         print(note, file=sys.stderr)
     try:

@@ -23,6 +23,7 @@ from nnefc.cli.common import (
     read_model,
 )
 from nnefc.cli.inputs import add_inputs, chosen_entry, given_inputs, listed, types_of
+from nnefc.codegen.options import PRECISION
 from nnefc.errors import InvalidModelError
 from nnefc.ir.types import TensorType
 from nnefc.runtime import Model
@@ -119,10 +120,8 @@ def _callable(args: argparse.Namespace) -> tuple[Call, Types, Types]:
     graph, _ = read_model(args)
     inputs, outputs = ({v.name: v.type for v in values} for values in (graph.inputs, graph.outputs))
     if args.reference:
-        if args.precision not in api.PRECISION[:2]:
-            raise UsageError(
-                f"--reference has --precision {' or '.join(api.PRECISION[:2])}: others depend on the target"
-            )
+        if args.precision not in PRECISION[:2]:
+            raise UsageError(f"--reference has --precision {' or '.join(PRECISION[:2])}: others depend on the target")
         asked = {"execution": args.execution, "precision": args.precision}
         return lambda arrays: api.evaluate(graph, arrays, **asked), inputs, outputs
     compiled = api.compile(graph, threads=args.threads, **options_of(args))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 
 from nnefc.cli.common import UsageError, add_model, add_options, add_target, emit, options_of, read_model, target_of
+from nnefc.codegen.options import Options
 from nnefc.ir.graph import Graph
 
 NAME = "show"
@@ -46,15 +46,12 @@ def run(args: argparse.Namespace) -> int:
 def _selected(graph: Graph, args: argparse.Namespace) -> str:
     """The launches for a target."""
     from nnefc.codegen.plan_text import format_plan
-    from nnefc.codegen.precision import in_precision
+    from nnefc.codegen.precision import lowered
     from nnefc.codegen.schedule import plan
-    from nnefc.codegen.target import Target
     from nnefc.codegen.tune import tune
     from nnefc.codegen.ways import RULES
-    from nnefc.passes import pipeline
 
-    target = replace(Target.parse(target_of(args)), fast_math=args.fast_math)
-    program, small = pipeline.run(graph, execution=args.execution), args.optimize == "size"
-    program = in_precision(program, graph, target, args.precision, args.weights, small=small)
-    ways = tune([program], target, small=small) if args.tune else RULES
-    return format_plan(program.name, plan(program, target, small=small, ways=ways), target)
+    options = Options(target=target_of(args), **options_of(args))
+    program = lowered(graph, options)
+    ways = tune([program], options.cpu, small=options.small) if options.tune else RULES
+    return format_plan(program.name, plan(program, options.cpu, small=options.small, ways=ways), options.cpu)

@@ -11,14 +11,14 @@ from drawn_calls import draw
 from test_kernels import PATHS, check_compiled
 
 import nnefc
-from nnefc.codegen.precision import in_precision
+from nnefc.codegen.options import Options
+from nnefc.codegen.precision import lowered
 from nnefc.codegen.target import Target
 from nnefc.formats.nnef.tensor import tensor_of, write_tensor
 from nnefc.ir.graph import Graph
 from nnefc.ir.program import Contract
 from nnefc.ir.types import DType
 from nnefc.ir.view import Role
-from nnefc.passes import pipeline
 
 X86 = "x86_64-unknown-linux-gnu"
 HOST = Target.host()
@@ -91,7 +91,7 @@ def test_tensors_and_weights_are_chosen_apart(
     network: Graph, precision: str, weights: str, pair: tuple[DType, DType]
 ) -> None:
     graph = network
-    program = in_precision(pipeline.run(graph), graph, HOST, precision, weights, small=True)
+    program = lowered(graph, Options(precision=precision, weights=weights, optimize="size"))
     inner = [c for c in program.calls if isinstance(c, Contract) and c.x.buffer.role is Role.TEMP]
     assert (inner[0].x.dtype, inner[0].w.dtype) == pair
 

@@ -9,8 +9,9 @@ import pytest
 
 import nnefc
 from nnefc.codegen import tune as tuning
+from nnefc.codegen.options import Options
 from nnefc.codegen.pack import Panels
-from nnefc.codegen.precision import in_precision
+from nnefc.codegen.precision import lowered
 from nnefc.codegen.schedule import prepare
 from nnefc.codegen.target import Target
 from nnefc.codegen.tiles import ranked_cuts
@@ -127,7 +128,7 @@ def test_other_types_are_tuned_too(graph: Graph, kind: str, tmp_path: Path, monk
     monkeypatch.setattr(tuning, "_folder", lambda: tmp_path / "tuned")
     graph = coded(graph, tmp_path) if kind == "int8" else graph
     precision = "f32" if kind == "int8" else kind
-    program = in_precision(pipeline.run(graph), graph, HOST, precision, "stored", small=True)
+    program = lowered(graph, Options(precision=precision, optimize="size"))
     pairs = {"int8": (DType.U8, DType.I8), "bf16": (DType.BF16, DType.BF16), "f16": (DType.F16, DType.F16)}
     calls = [c for c in contractions(program) if (c.x.dtype, c.w.dtype) == pairs[kind]]
     assert calls
