@@ -19,6 +19,21 @@ def _beside(path: Path, end: str) -> Path:
 
 
 @contextmanager
+def _naming(final: Path, *beside: Path) -> Iterator[None]:
+    """Errors that tell of what lies beside a place meanwhile, or inside that, name the place."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error.filename, (str, os.PathLike)):
+            named = Path(error.filename)
+            for temporary in beside:
+                if named.is_relative_to(temporary):
+                    named = final / named.relative_to(temporary)
+            error.filename, error.filename2 = str(named), None
+        raise
+
+
+@contextmanager
 def whole_file(path: Place) -> Iterator[BinaryIO]:
     """A new file to be written, which takes the place of ``path`` when the block ends.
 
@@ -26,9 +41,10 @@ def whole_file(path: Place) -> Iterator[BinaryIO]:
     final = Path(path)
     temporary = _beside(final, "new")
     try:
-        with open(temporary, "xb") as file:
-            yield file
-        os.replace(temporary, final)
+        with _naming(final, temporary):
+            with open(temporary, "xb") as file:
+                yield file
+            os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -47,16 +63,17 @@ def whole_folder(path: Place) -> Iterator[Path]:
     final = Path(path)
     new, old = _beside(final, "new"), _beside(final, "old")
     try:
-        new.mkdir()
-        yield new
-        if final.exists():
-            final.rename(old)
-        try:
-            new.rename(final)
-        except OSError:
-            if old.exists():
-                old.rename(final)
-            raise
+        with _naming(final, new, old):
+            new.mkdir()
+            yield new
+            if final.exists():
+                final.rename(old)
+            try:
+                new.rename(final)
+            except OSError:
+                if old.exists():
+                    old.rename(final)
+                raise
     finally:
         for leftover in (new, old):
             shutil.rmtree(leftover, ignore_errors=True)

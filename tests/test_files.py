@@ -92,3 +92,17 @@ def test_a_folder_that_is_not_done_is_not_there(
         write(tmp_path / "d")
     assert contents(tmp_path) == before
     assert [p.name for p in tmp_path.iterdir()] == (["d"] if before else [])
+
+
+def test_errors_name_the_place_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        write_text(tmp_path / "no" / "x", "")
+    assert caught.value.filename == str(tmp_path / "no" / "x") and ".nnefc-" not in str(caught.value)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "y").write_bytes(b"")
+    with pytest.raises(OSError) as caught:
+        write_text(tmp_path / "full", "")
+    assert caught.value.filename == str(tmp_path / "full") and ".nnefc-" not in str(caught.value)
+    with pytest.raises(OSError) as caught, whole_folder(tmp_path / "net") as folder:
+        (folder / "no" / "x").write_bytes(b"")
+    assert caught.value.filename == str(tmp_path / "net" / "no" / "x")
