@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nnefc.codegen.nest import Loop, Nest, divisor, unit_loop, volume
 from nnefc.codegen.spec import Access, KernelSpec, Operand
 from nnefc.codegen.target import Target
-from nnefc.ir.expr import UNARY_FLOAT, Expr
+from nnefc.ir.expr import FUNCTIONS, Expr
 from nnefc.ir.types import DType
 from nnefc.ir.view import Role, View
 
@@ -47,7 +47,7 @@ def only_bytes(expr: Expr) -> bool:
 
 def arithmetic(expr: Expr, function: int = 1) -> int:
     """The operations of an expression, a vector function counting ``function``."""
-    own = 0 if expr.op in NOT_ARITHMETIC else function if expr.op in UNARY_FLOAT or expr.op == "table" else 1
+    own = 0 if expr.op in NOT_ARITHMETIC else function if expr.op in FUNCTIONS else 1
     return own + sum(arithmetic(a, function) for a in expr.args)
 
 

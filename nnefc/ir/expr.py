@@ -15,10 +15,14 @@ UNARY_FLOAT = frozenset(
     "exp expm1 log log1p log2 sqrt rsqrt sin cos tan sinh cosh tanh "
     "asin acos atan asinh acosh atanh erf sigmoid".split()
 )
+COARSE = {name: f"coarse_{name}" for name in ("exp", "sigmoid", "tanh", "erf")}
+"""Functions of F32 whose value is only used for a code of 8 bits, and may be coarser by 14 bits, by the function."""
 ROUNDING = frozenset({"floor", "ceil", "trunc", "round", "round_even"})
 """``round`` is floor(x + 0.5) computed without the rounding error of the sum (NNEF 1.0.5, 4.2.1);
 ``round_even`` takes halves to the even neighbour."""
-UNARY = UNARY_FLOAT | ROUNDING | {"neg", "abs", "not"}
+UNARY = UNARY_FLOAT | frozenset(COARSE.values()) | ROUNDING | {"neg", "abs", "not"}
+FUNCTIONS = UNARY_FLOAT | frozenset(COARSE.values()) | {"pow", "table"}
+"""What takes many operations."""
 SHIFTS = frozenset({"shl", "shr"})
 BINARY = COMPARISONS | SHIFTS | {"add", "sub", "mul", "div", "pow", "min", "max", "and", "or", "xor"}
 
@@ -60,7 +64,7 @@ class Expr:
 
     def has_function(self) -> bool:
         """Whether a function that takes many operations is among the nodes: what is better not computed twice."""
-        return self.op in UNARY_FLOAT or self.op in ("pow", "table") or any(a.has_function() for a in self.args)
+        return self.op in FUNCTIONS or any(a.has_function() for a in self.args)
 
     def number(self) -> float | int | bool:
         """The value of a ``const``."""
@@ -141,6 +145,7 @@ def call(op: str, *args: Expr) -> Expr:
     if (
         any(a.dtype is not dtype for a in args)
         or (op in UNARY_FLOAT and dtype.kind != "f")
+        or (op in COARSE.values() and dtype is not DType.F32)
         or (op in SHIFTS and dtype.kind not in "iu")
     ):
         raise TypeError(f"{op} of {', '.join(str(a.dtype) for a in args)}")
@@ -283,3 +288,4 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "xor": np.bitwise_xor,
     "select": np.where,
 }
+_NUMPY |= {coarse: _NUMPY[name] for name, coarse in COARSE.items()}

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from nnefc.ir.expr import COARSE as COARSE_FUNCTIONS
 from nnefc.ir.expr import Expr, arg, call, cast, const, table
 from nnefc.ir.interpret import array
 from nnefc.ir.program import Call, Contract, Map, Program, Reduce, Row
@@ -40,6 +41,8 @@ COARSE = 1 / 16
 """Codes that a step of the sum may make for a bias to be rounded to steps: what is lost is half as much."""
 RESULTS = 1 << 20
 """The number of the first result of a Row while operands are added."""
+STEEP = 4096.0
+"""Codes that a unit of a result makes beyond which its functions are computed precisely."""
 INTEGER_ZERO = 1e-3
 """How far from a whole number a zero point may lie, by rounding."""
 
@@ -166,6 +169,7 @@ class _Form:
         plain = self._plain(q, linear, low, high)
         if plain is not None:
             return plain
+        linear = _coarser(linear)
         y, offset = self._sum(linear)
         even = q.rounding == "round_even"
         if not even:
@@ -316,6 +320,21 @@ class _Form:
         if view not in self.views:
             self.views.append(view)
         return arg(self._first + self.views.index(view), dtype)
+
+
+def _coarser(linear: _Linear) -> _Linear:
+    """The same with coarser functions, where what they are multiplied by does not make more than a fraction of a code
+    of what they lose."""
+    steep = (np.abs(f).max(initial=0) > STEEP for f in linear.factors)
+    atoms = [a if s or a.dtype is not F32 else _coarse(a) for a, s in zip(linear.atoms, steep, strict=True)]
+    return _Linear(linear.offset, linear.factors, atoms)
+
+
+def _coarse(expr: Expr) -> Expr:
+    """An F32 expression with coarser functions, but in codes that are parts of it."""
+    if expr.dtype is not F32:
+        return expr
+    return Expr(COARSE_FUNCTIONS.get(expr.op, expr.op), tuple(map(_coarse, expr.args)), F32, expr.value)
 
 
 def _widens(source: DType, target: DType) -> bool:

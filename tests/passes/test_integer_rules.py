@@ -142,6 +142,21 @@ def test_concatenated_tensors_are_requantized_where_they_are_written() -> None:
     assert np.abs(got - nnefc.evaluate(graph, {"x": x}, execution="float")["y"]).max() <= 0.2501
 
 
+def test_functions_of_sums_are_coarse_where_codes_are() -> None:
+    """Unless a unit of what they are part of makes thousands of codes."""
+    weight = f"w: f32[3,8,1,1] @ {SIGNED} = variable(shape = [3, 8, 1, 1], label = 'w');\nc = conv(x, w);\n"
+    x = np.random.default_rng(0).normal(size=(1, 8, 4, 4)).astype(np.float32) * 20
+    for scale, coarse in ((1 / 256, True), (2.0**-14, False)):
+        body = f"{weight}s: f32[1,3,4,4] @ {zero_point(scale, 0)} = sigmoid(c);\ny = copy(s);"
+        graph = decoded_input(body, w=weights(3, 8, 1, 1))
+        assert ("coarse_sigmoid(" in after(graph)) == coarse
+        got = nnefc.evaluate(graph, {"x": x}, execution="integer")["y"]
+        found = nnefc.compile(graph)(x)
+        assert np.abs(found - got).max() <= scale and (found != got).mean() < 0.05
+    plain = decoded_input(f"{weight}y = sigmoid(c);", w=weights(3, 8, 1, 1))
+    assert "coarse" not in after(plain)
+
+
 ROWS = {
     "normalizations store codes": (
         f"n: f32[1,8,4,4] @ {zero_point(0.03125, 128)} = layer_normalization(x, 2.0, 0.5, axes = [2, 3], "
@@ -151,7 +166,7 @@ ROWS = {
     "numerators of softmax are codes, and their sum is one of codes": (
         "l = max_reduce(x, axes = [1]); d = sub(x, l);\n"
         f"e: f32[1,8,4,4] @ {zero_point(0.00390625, 0)} = exp(d);\ns = sum_reduce(e, axes = [1]); y = div(e, s);",
-        "sum of cast<i32>(cast<u8>(max(cast<i32>(min(add(mul(exp(sub(",
+        "sum of cast<i32>(cast<u8>(max(cast<i32>(min(add(mul(coarse_exp(sub(",
     ),
 }
 

@@ -21,7 +21,7 @@ ERFC = (-2.6684365, -3.8060873, -1.2250956, -0.040317584)
 """log2(1 - erf(1 + t)) on 0 <= t <= 2.95."""
 
 
-def _exp2(v: Vec, x: Value, factor: float) -> Value:
+def exp2(v: Vec, x: Value, factor: float) -> Value:
     """2**(x * factor)."""
     k, i = nearest(v, x, factor)
     return v.scale(horner(v, v.fma(x, v.const(factor), v.neg(k)), EXP2), k, i)
@@ -29,23 +29,27 @@ def _exp2(v: Vec, x: Value, factor: float) -> Value:
 
 def exp(v: Vec, x: Value) -> Value:
     """e**x."""
-    return _exp2(v, at_least(v, at_most(v, x, 89.0), -104.0), float(1 / LN2))
+    return exp2(v, at_least(v, at_most(v, x, 89.0), -104.0), float(1 / LN2))
 
 
 def sigmoid(v: Vec, x: Value) -> Value:
     """1 / (1 + e**-x)."""
     bounded = at_least(v, at_most(v, x, 30.0), -87.0)
-    return v.reciprocal(v.add(_exp2(v, bounded, float(-1 / LN2)), v.const(1.0)))
+    return v.reciprocal(v.add(exp2(v, bounded, float(-1 / LN2)), v.const(1.0)))
 
 
 def tanh(v: Vec, x: Value) -> Value:
     """The hyperbolic tangent, as t / (t + 2) with t = expm1(2 |x|)."""
-    a = at_most(v, v.abs(x), 10.0)
-    k, i = nearest(v, a, float(2 / LN2))
-    r = v.fma(k, v.const(float(-LN2)), v.add(a, a))
-    power = power_of_two(v, i)
-    t = v.fma(power, v.mul(r, horner(v, r, EXPM1)), v.sub(power, v.const(1.0)))
+    t = expm1_double(v, at_most(v, v.abs(x), 10.0))
     return flip(v, v.mul(t, v.reciprocal(v.add(t, v.const(2.0)))), sign_of(v, x))
+
+
+def expm1_double(v: Vec, x: Value) -> Value:
+    """e**(2 x) - 1."""
+    k, i = nearest(v, x, float(2 / LN2))
+    r = v.fma(k, v.const(float(-LN2)), v.add(x, x))
+    power = power_of_two(v, i)
+    return v.fma(power, v.mul(r, horner(v, r, EXPM1)), v.sub(power, v.const(1.0)))
 
 
 def erf(v: Vec, x: Value) -> Value:
@@ -53,7 +57,7 @@ def erf(v: Vec, x: Value) -> Value:
     a, one = v.abs(x), v.const(1.0)
     near = v.mul(a, horner(v, v.mul(a, a), ERF))
     t = v.sub(at_most(v, a, ERF_ONE["f32"]), one)
-    far = v.sub(one, _exp2(v, horner(v, t, ERFC), 1.0))
+    far = v.sub(one, exp2(v, horner(v, t, ERFC), 1.0))
     return flip(v, v.select(v.lt(a, one), near, far), sign_of(v, x))
 
 
