@@ -19,7 +19,7 @@ from nnefc.codegen.groups import GROUP
 from nnefc.codegen.instructions import operation
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I32, Tile, Vectors, fma, index
-from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
+from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic, lane_numbers
 
 PAIR = 2
 """Numbers of BF16 that do."""
@@ -144,7 +144,7 @@ def _groups(b: ir.IRBuilder, x: ir.Value, step: ir.Value | None, lanes: int) -> 
         return b.load(b.bitcast(place, ir.VectorType(ir.IntType(8), lanes).as_pointer()), align=1)
 
     def mixed(u: ir.Value, v: ir.Value, numbers: Sequence[int]) -> ir.Value:
-        return b.shuffle_vector(u, v, ir.Constant(ir.VectorType(I32, len(numbers)), list(numbers)))
+        return b.shuffle_vector(u, v, lane_numbers(numbers))
 
     if step is None:
         low, high = load(index(0)), load(index(GROUP - 1))

@@ -21,7 +21,7 @@ from nnefc.codegen.packing import packing_of, store_packed
 from nnefc.codegen.spec import Access
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I64, INT, Lattice, Offsets, Tile, Vectors, fma, index, load_i64
-from nnefc.codegen.vecmath.llvm_vec import intrinsic
+from nnefc.codegen.vecmath.llvm_vec import intrinsic, lane_numbers
 from nnefc.ir.expr import Expr
 from nnefc.ir.precision import wide_type
 from nnefc.ir.types import DType
@@ -210,7 +210,7 @@ def store_tile(lattice: Lattice, expr: Expr, extras: Sequence[int], target_opera
 def _first_lanes(b: ir.IRBuilder, vector: ir.Value, lanes: int) -> ir.Value:
     if vector.type.count == lanes:
         return vector
-    return b.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(range(lanes))))
+    return b.shuffle_vector(vector, vector, lane_numbers(range(lanes)))
 
 
 def map_results(lattice: Lattice, expr: Expr, inputs: int, stages: int) -> Instruction:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llvmlite import ir
 
-from nnefc.codegen.vecmath.llvm_vec import FLOATS, Instructions, int_splat, intrinsic
+from nnefc.codegen.vecmath.llvm_vec import FLOATS, Instructions, int_splat, intrinsic, lane_numbers
 from nnefc.ir.expr import Expr
 from nnefc.ir.types import DType
 
@@ -73,5 +73,4 @@ def _permuted(b: ir.IRBuilder, entries: ir.Value, which: ir.Value) -> ir.Value:
 
 
 def _lanes(b: ir.IRBuilder, x: ir.Value, lanes: list[int], y: ir.Value | None = None) -> ir.Value:
-    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
-    return b.shuffle_vector(x, x if y is None else y, mask)
+    return b.shuffle_vector(x, x if y is None else y, lane_numbers(lanes))

@@ -16,7 +16,7 @@ from nnefc.codegen.intervals import bounds_of
 from nnefc.codegen.spec import Access
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I32, Accessor, Lattice
-from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic
+from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic, lane_numbers
 from nnefc.ir.expr import Expr, arg
 from nnefc.ir.types import DType
 
@@ -122,7 +122,7 @@ def bytes_in_order(b: ir.IRBuilder, values: Sequence[ir.Value], zero: int) -> ir
         return mixed
     words = b.bitcast(mixed, ir.VectorType(I32, lanes))
     order = [4 * part + vector for vector in range(4) for part in range(lanes // 4)]
-    words = b.shuffle_vector(words, words, ir.Constant(ir.VectorType(I32, lanes), order))
+    words = b.shuffle_vector(words, words, lane_numbers(order))
     return b.bitcast(words, mixed.type)
 
 

@@ -17,6 +17,7 @@ from nnefc.codegen.emit import emit_expr
 from nnefc.codegen.instructions import operation
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import Lattice, Offsets, Tile, Vectors, fma, index
+from nnefc.codegen.vecmath.llvm_vec import lane_numbers
 from nnefc.ir.expr import Expr, arg, call, select
 from nnefc.ir.types import DType
 
@@ -227,5 +228,4 @@ def _fold_lanes(
 
 
 def _lanes(b: ir.IRBuilder, vector: ir.Value, lanes: Sequence[int]) -> ir.Value:
-    mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
-    return b.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
+    return b.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), lane_numbers(lanes))

@@ -15,6 +15,7 @@ from nnefc.codegen.emit import emit_expr, to_memory, to_register
 from nnefc.codegen.instructions import map_tile, operation, store_tile
 from nnefc.codegen.spec import Access
 from nnefc.codegen.tile import Accessor, Lattice, Offsets, index, load_i64
+from nnefc.codegen.vecmath.llvm_vec import lane_numbers
 from nnefc.ir.expr import Expr
 from nnefc.ir.types import DType
 
@@ -40,7 +41,7 @@ def transpose(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
 
 
 def _shuffled(b: ir.IRBuilder, x: ir.Value, y: ir.Value, lanes: Sequence[int]) -> ir.Value:
-    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes)))
+    return b.shuffle_vector(x, y, lane_numbers(lanes))
 
 
 def map_transposed(lattice: Lattice, expr: Expr) -> Instruction:

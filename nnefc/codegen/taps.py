@@ -24,7 +24,7 @@ from nnefc.codegen.reductions import struct
 from nnefc.codegen.spec import Access
 from nnefc.codegen.tapshape import BLOCK, Taps
 from nnefc.codegen.tile import I32, Offsets, Tile, Vectors, index, load_i64
-from nnefc.codegen.vecmath.llvm_vec import int_splat
+from nnefc.codegen.vecmath.llvm_vec import int_splat, lane_numbers
 from nnefc.ir.types import DType
 
 BYTE = ir.IntType(8)
@@ -34,7 +34,7 @@ BYTE = ir.IntType(8)
 
 
 def _shuffled(b: ir.IRBuilder, x: ir.Value, y: ir.Value, order: Sequence[int]) -> ir.Value:
-    return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(I32, len(order)), list(order)))
+    return b.shuffle_vector(x, y, lane_numbers(order))
 
 
 def _zipped(b: ir.IRBuilder, x: ir.Value, y: ir.Value, unit: int) -> tuple[ir.Value, ir.Value]:

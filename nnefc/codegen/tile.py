@@ -21,7 +21,7 @@ from numba.core.extending import models, register_model
 from nnefc.codegen.emit import mem_type, reg_type, to_memory, to_register
 from nnefc.codegen.spec import Access, Operand
 from nnefc.codegen.target import Target
-from nnefc.codegen.vecmath.llvm_vec import intrinsic, mangled
+from nnefc.codegen.vecmath.llvm_vec import intrinsic, lane_numbers, mangled
 from nnefc.ir.types import DType
 
 I64 = ir.IntType(64)
@@ -82,8 +82,7 @@ class Vectors:
         b, kind = self.builder, ir.VectorType(scalar.type, self.lanes)
         undefined = ir.Constant(kind, ir.Undefined)
         first = b.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        return b.shuffle_vector(first, undefined, zeros)
+        return b.shuffle_vector(first, undefined, lane_numbers([0] * self.lanes))
 
     def below(self, count: ir.Value) -> ir.Value:
         """The mask of lanes 0 .. count-1; ``count`` is signed."""
@@ -156,7 +155,7 @@ class Vectors:
         low = self._load_unit(pointer, offset, kind, dtype, self._picked(mask, [(e + 1) // 2 for e in range(n)]))
         upper = b.add(offset, index(n - 1))
         high = self._load_unit(pointer, upper, kind, dtype, self._picked(mask, [(n + j) // 2 for j in range(n)]))
-        return b.shuffle_vector(low, high, _lane_numbers([*range(0, n, 2), *range(n + 1, 2 * n, 2)]))
+        return b.shuffle_vector(low, high, lane_numbers([*range(0, n, 2), *range(n + 1, 2 * n, 2)]))
 
     def _store_second(
         self, value: ir.Value, pointer: ir.Value, offset: ir.Value, dtype: DType, mask: ir.Value | None
@@ -165,7 +164,7 @@ class Vectors:
         b, n = self.builder, self.lanes
         for first, begin, odd in ((0, 0, 0), (n // 2, n - 1, 1)):
             numbers = [first + j // 2 for j in range(n)]
-            spread = b.shuffle_vector(value, value, _lane_numbers(numbers))
+            spread = b.shuffle_vector(value, value, lane_numbers(numbers))
             own = ir.Constant(ir.VectorType(ir.IntType(1), n), [int(j % 2 == odd) for j in range(n)])
             valid = self._picked(mask, numbers)
             address = self._vector_pointer(pointer, b.add(offset, index(begin)), value.type)
@@ -174,7 +173,7 @@ class Vectors:
 
     def _picked(self, mask: ir.Value | None, numbers: list[int]) -> ir.Value | None:
         """The mask whose lanes are those of these numbers."""
-        return None if mask is None else self.builder.shuffle_vector(mask, mask, _lane_numbers(numbers))
+        return None if mask is None else self.builder.shuffle_vector(mask, mask, lane_numbers(numbers))
 
     def store(
         self,
@@ -212,11 +211,7 @@ class Vectors:
 
 
 def _zeros(kind: ir.VectorType) -> ir.Constant:
-    return ir.Constant(kind, [ir.Constant(kind.element, 0)] * kind.count)
-
-
-def _lane_numbers(numbers: list[int]) -> ir.Constant:
-    return ir.Constant(ir.VectorType(I32, len(numbers)), numbers)
+    return ir.Constant(kind, None)
 
 
 def fma(b: ir.IRBuilder, target: Target, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
@@ -336,7 +331,7 @@ class Accessor:
         its lanes are neighbours and none is masked."""
         b = self.b
         pointer, offset, _ = self._place(k, row, col)
-        part = ir.Constant(ir.VectorType(I32, count), list(range(first, first + count)))
+        part = lane_numbers(range(first, first + count))
         value = value if count == value.type.count else b.shuffle_vector(value, value, part)
         b.store(value, b.bitcast(self.vectors.element(pointer, offset), value.type.as_pointer()), align=1)
 

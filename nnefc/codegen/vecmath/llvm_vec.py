@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from llvmlite import ir
@@ -78,6 +79,16 @@ def int_splat(bits: int, lanes: int, x: int) -> ir.Value:
     x %= 1 << bits
     signed = x - (1 << bits) if bits > 1 and x >> (bits - 1) else x
     return Splat(ir.IntType(bits), lanes, str(signed))
+
+
+def lane_numbers(numbers: Iterable[int]) -> ir.Constant:
+    """Which lanes a shuffle takes: a constant, the same for equal numbers, since writing one down takes long."""
+    return _lane_numbers(tuple(numbers))
+
+
+@functools.cache
+def _lane_numbers(numbers: tuple[int, ...]) -> ir.Constant:
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), list(numbers))
 
 
 class LlvmVec:
