@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from nnefc.errors import Location
@@ -50,7 +51,7 @@ class Findings:
     """The expressions that a tolerance lets pass, with the types that their values must be made to have."""
 
 
-class ExpressionTypes:
+class ExpressionTypes(ABC):
     """Derives types; ``types`` are those of the identifiers in scope."""
 
     def __init__(self, context: Context, findings: Findings):
@@ -58,17 +59,17 @@ class ExpressionTypes:
         self.types: dict[str, ast.TypeSpec] = {}
         self.findings = findings
 
+    @abstractmethod
     def undefined(self, expr: ast.Identifier) -> str:
         """What is wrong with an identifier that is not in scope."""
-        raise NotImplementedError
 
+    @abstractmethod
     def invocation(self, expr: ast.Invocation) -> ast.TypeSpec:
         """The type of an invocation's result."""
-        raise NotImplementedError
 
+    @abstractmethod
     def operator_type(self, fragment: str, operands: list[tuple[ast.TypeSpec, ast.Expr]]) -> ast.TypeSpec:
         """The type of an operator on tensors, which stands for an invocation."""
-        raise NotImplementedError
 
     def accept(self, given: ast.TypeSpec, wanted: ast.TypeSpec, what: str, expr: ast.Expr) -> None:
         """Raise InvalidModelError unless ``given`` can be cast to ``wanted``, if need be by a tolerance."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -95,9 +96,9 @@ class _Body(ExpressionTypes):
             for item, spec in zip(target.items, given.items, strict=True):
                 self.assign(item, spec)
 
+    @abstractmethod
     def require_identifier(self, target: ast.Identifier, given: ast.TypeSpec) -> ast.TypeSpec:
         """The type of a left-hand identifier. Raises InvalidModelError if it may not take a value of type ``given``."""
-        raise NotImplementedError
 
     def undefined(self, expr: ast.Identifier) -> str:
         if expr.name in self.assigned:
@@ -117,9 +118,9 @@ class _Body(ExpressionTypes):
         self.checked.calls[expr] = info
         return result
 
+    @abstractmethod
     def require_allowed(self, expr: ast.Invocation) -> None:
         """Raise InvalidModelError if the operation may not be used here."""
-        raise NotImplementedError
 
     def operator_type(self, fragment: str, operands: list[tuple[ast.TypeSpec, ast.Expr]]) -> ast.TypeSpec:
         signature = signatures()[fragment]
