@@ -9,17 +9,14 @@ from nnefc.ir.program import Contract, Map, Program
 from nnefc.ir.relocate import Relocation
 from nnefc.ir.types import DType
 from nnefc.ir.view import Role
-from nnefc.passes.rewrite import Rewriting
+from nnefc.passes.rewrite import Rewriting, once
 
 
 def factor(program: Program) -> Program:
     """The program without Maps that multiply by a number what contractions alone read: these read the original, and
     multiply their sums. The same object where there are none."""
     state = _State(program)
-    changed = False
-    for n in range(len(state.calls)):
-        changed |= state.step(n)
-    return state.result(program) if changed else program
+    return once(program, state, state.step)
 
 
 class _State(Rewriting):

@@ -51,9 +51,16 @@ class Rewriting:
         return program.replace(calls=tuple(c for c in self.calls if c is not None))
 
 
+def once(program: Program, state: Rewriting, step: Callable[[int], bool]) -> Program:
+    """The program with ``step(n)``, which rewrites ``state`` at call ``n`` and says whether it did, done for each call
+    in order; the same object where it never did."""
+    changed = [step(n) for n in range(len(state.calls))]
+    return state.result(program) if any(changed) else program
+
+
 def exhaust(program: Program, state: Rewriting, step: Callable[[int], bool]) -> Program:
-    """The program with ``step(n)``, which rewrites ``state`` at call ``n`` and says whether it did, done until it fits
-    nowhere; the same object where it never did. A call may lose readers meanwhile, so that a step fits that did not."""
+    """As :func:`once`, done until ``step`` fits nowhere. A call may lose readers meanwhile, so that one fits that did
+    not."""
     changed, again = False, True
     while again:
         again = False

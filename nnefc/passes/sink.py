@@ -9,7 +9,7 @@ from nnefc.ir.program import Call, Contract, Map, Program, Reduce
 from nnefc.ir.relocate import Relocation
 from nnefc.ir.view import Role
 from nnefc.ir.window import Window
-from nnefc.passes.rewrite import Rewriting
+from nnefc.passes.rewrite import Rewriting, once
 
 
 def sink(program: Program) -> Program:
@@ -17,10 +17,7 @@ def sink(program: Program) -> Program:
     parts, so that the larger ones are never stored: codes of concatenated tensors. The same object where there are
     none."""
     state = _State(program)
-    changed = False
-    for n in range(len(state.calls)):
-        changed |= state.step(n)
-    return state.result(program) if changed else program
+    return once(program, state, state.step)
 
 
 class _State(Rewriting):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels.lines import vectored_line
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -34,9 +35,9 @@ class InterleaveKernel(OperandKernel):
         from nnefc.codegen.shuffles import map_interleaved
         from nnefc.codegen.tile import Lattice
 
-        count, lanes, full, tail = len(self.operands), self.lanes, self.full, self.tail
+        count, lanes = len(self.operands), self.lanes
         row_at, lane_at, outer_at = 1, 1 + count, 1 + 2 * count
-        geometry, advance = i.geometry, i.advance(count)
+        geometry = i.geometry
         start, move = i.zeros(count), i.unit_offsets(count, self.outer)
 
         def lattice(masked: bool) -> Lattice:
@@ -44,16 +45,12 @@ class InterleaveKernel(OperandKernel):
 
         whole = map_interleaved(lattice(False), self.expr)
         part = i.map_tile(lattice(True), (self.expr,), count - 1)
+        line = vectored_line(self, whole, part, lane_at)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
             n = geometry(g, 0)
             for unit in range(begin, end):
                 place = move(start(), g, outer_at, unit)
-                if full:
-                    for x in range(0, n - lanes + 1, lanes):
-                        whole(p, advance(place, g, lane_at, x), g, lanes)
-                if tail:
-                    rest = n % lanes
-                    part(p, advance(place, g, lane_at, n - rest), g, rest)
+                line(p, place, g, n)
 
         return kernel

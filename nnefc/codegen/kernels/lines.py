@@ -1,9 +1,46 @@
-"""Lines of windows cut into tiles of neighbours, of which the first and the last may reach outside."""
+"""Lines cut into vectors of lanes; and those of windows into tiles of neighbours, of which the first and the last may
+reach outside."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from nnefc.codegen.spec import Operand
+
+
+class Vectored(Protocol):
+    """A kernel with its ``lanes`` along a line: whole vectors of them, if ``full``, then a rest, if there is a
+    ``tail``."""
+
+    @property
+    def operands(self) -> tuple[Operand, ...]: ...
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def full(self) -> bool: ...
+    @property
+    def tail(self) -> bool: ...
+
+
+def vectored_line(spec: Vectored, whole: Any, part: Any, lane_at: int) -> Any:
+    """line(p, offsets, g, n): ``n`` lanes, by ``whole`` and ``part``, which do one vector: whole(p, offsets, g, lanes)
+    and part(p, offsets, g, rest). The operands' strides along lanes lie in the geometry from ``lane_at`` on."""
+    from nnefc.codegen import instructions as i
+    from nnefc.codegen.device import device
+
+    lanes, full, tail, advance = spec.lanes, spec.full, spec.tail, i.advance(len(spec.operands))
+
+    @device
+    def line(p: Any, offsets: Any, g: Any, n: int) -> None:
+        if full:
+            for x in range(0, n - lanes + 1, lanes):
+                whole(p, advance(offsets, g, lane_at, x), g, lanes)
+        if tail:
+            rest = n % lanes
+            part(p, advance(offsets, g, lane_at, n - rest), g, rest)
+
+    return line
 
 
 class Tiled(Protocol):

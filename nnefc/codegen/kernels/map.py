@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels.lines import vectored_line
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -43,7 +44,7 @@ class MapKernel(OperandKernel):
         from nnefc.codegen import instructions as i
         from nnefc.codegen.tile import Lattice
 
-        count, lanes, full, tail = len(self.operands), self.lanes, self.full, self.tail
+        count, lanes = len(self.operands), self.lanes
         row_at, lane_at, outer_at = 2, 2 + count, 2 + 2 * count
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count), i.unit_offsets(count, self.dims)
@@ -57,18 +58,15 @@ class MapKernel(OperandKernel):
             step = self.wide.cols * self.wide.lanes
             return _in_two_steps(self, tile(self.wide.cols, self.wide.lanes, False), whole, part, step)
 
+        line = vectored_line(self, whole, part, lane_at)
+
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
             rows, n = geometry(g, 0), geometry(g, 1)
             for unit in range(begin, end):
                 place = move(start(), g, outer_at, unit)
                 for r in range(rows):
                     row = advance(place, g, row_at, r)
-                    if full:
-                        for x in range(0, n - lanes + 1, lanes):
-                            whole(p, advance(row, g, lane_at, x), g, lanes)
-                    if tail:
-                        rest = n % lanes
-                        part(p, advance(row, g, lane_at, n - rest), g, rest)
+                    line(p, row, g, n)
 
         return kernel
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels.lines import vectored_line
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -65,7 +66,6 @@ def _vertical(spec: RowsKernel, target: Target) -> Callable[..., Any]:
     from nnefc.codegen.device import device
 
     count, lanes, rows = len(spec.operands), spec.lanes, spec.rows
-    full, tail = spec.full, spec.tail
     row_at, lane_at, inner_at, outer_at, reduced_at = _layout(spec)
     geometry, advance = i.geometry, i.advance(count)
     start, move = i.zeros(count), i.unit_offsets(count, spec.outer)
@@ -133,7 +133,7 @@ def _vertical(spec: RowsKernel, target: Target) -> Callable[..., Any]:
 
         return map_tile
 
-    whole, part = make_tile(False), make_tile(True)
+    line = vectored_line(spec, make_tile(False), make_tile(True), lane_at)
 
     def kernel(p: Any, g: Any, begin: int, end: int) -> None:
         m, n = geometry(g, 0), geometry(g, 1)
@@ -141,12 +141,7 @@ def _vertical(spec: RowsKernel, target: Target) -> Callable[..., Any]:
             place = move(start(), g, outer_at, unit)
             for r in range(0, m, rows):
                 row = advance(place, g, row_at, min(r, m - rows))
-                if full:
-                    for x in range(0, n - lanes + 1, lanes):
-                        whole(p, advance(row, g, lane_at, x), g, lanes)
-                if tail:
-                    rest = n % lanes
-                    part(p, advance(row, g, lane_at, n - rest), g, rest)
+                line(p, row, g, n)
 
     return kernel
 

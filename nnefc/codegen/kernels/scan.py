@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels.lines import vectored_line
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -36,7 +37,7 @@ class ScanKernel(OperandKernel):
         from nnefc.codegen.device import device
         from nnefc.codegen.tile import Lattice, Tile
 
-        lanes, full, tail = self.lanes, self.full, self.tail
+        lanes = self.lanes
         lane_at, step_at, outer_at = 2, 4, 6
         geometry, advance = i.geometry, i.advance(2)
         start, move = i.zeros(2), i.unit_offsets(2, self.outer)
@@ -54,17 +55,12 @@ class ScanKernel(OperandKernel):
 
             return scan
 
-        whole, part = make(False), make(True)
+        line = vectored_line(self, make(False), make(True), lane_at)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
             n = geometry(g, 1)
             for unit in range(begin, end):
                 place = move(start(), g, outer_at, unit)
-                if full:
-                    for x in range(0, n - lanes + 1, lanes):
-                        whole(p, advance(place, g, lane_at, x), g, lanes)
-                if tail:
-                    rest = n % lanes
-                    part(p, advance(place, g, lane_at, n - rest), g, rest)
+                line(p, place, g, n)
 
         return kernel

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from nnefc.codegen.kernels.lines import vectored_line
 from nnefc.codegen.spec import Operand, OperandKernel
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr
@@ -35,7 +36,7 @@ class TransposeKernel(OperandKernel):
         from nnefc.codegen.shuffles import map_transposed
         from nnefc.codegen.tile import Lattice
 
-        count, lanes, full, tail = len(self.operands), self.lanes, self.full, self.tail
+        count, lanes = len(self.operands), self.lanes
         row_at, lane_at, outer_at = 2, 2 + count, 2 + 2 * count
         geometry, advance = i.geometry, i.advance(count)
         start, move = i.zeros(count + 1), i.unit_offsets(count + 1, self.outer)
@@ -43,7 +44,7 @@ class TransposeKernel(OperandKernel):
         def tile(masked: bool) -> Any:
             return map_transposed(Lattice(target, self.operands, lanes, 1, lanes, row_at, lane_at, masked), self.expr)
 
-        whole, part = tile(False), tile(True)
+        line = vectored_line(self, tile(False), tile(True), lane_at)
 
         def kernel(p: Any, g: Any, begin: int, end: int) -> None:
             rows, n = geometry(g, 0), geometry(g, 1)
@@ -51,11 +52,6 @@ class TransposeKernel(OperandKernel):
                 place = move(start(), g, outer_at, unit)
                 over = min(rows - lanes - place[count], 0)
                 row = advance(place[:count], g, row_at, over)
-                if full:
-                    for x in range(0, n - lanes + 1, lanes):
-                        whole(p, advance(row, g, lane_at, x), g, lanes)
-                if tail:
-                    rest = n % lanes
-                    part(p, advance(row, g, lane_at, n - rest), g, rest)
+                line(p, row, g, n)
 
         return kernel
