@@ -53,7 +53,9 @@ def add_remedies(command: argparse.ArgumentParser) -> None:
         "--adaround", action="store_true", help="learn from the data whether each weight is rounded up or down"
     )
     command.add_argument(
-        "--correct-bias", action="store_true", help="change biases so that layers keep their means over the data"
+        "--correct-bias",
+        action=argparse.BooleanOptionalAction,
+        help="change biases so that layers keep their means over the data (the default where there are --data)",
     )
 
 
@@ -61,7 +63,8 @@ def refinement_from(args: argparse.Namespace) -> Refinement:
     """The remedies that the command line asks for."""
     from nnefc.quant.refine import Refinement
 
-    return Refinement(args.equalize, args.weights == "mse", args.adaround, args.correct_bias)
+    correct = bool(args.data) if args.correct_bias is None else args.correct_bias
+    return Refinement(args.equalize, args.weights == "mse", args.adaround, correct)
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:

@@ -70,7 +70,12 @@ def run(args: argparse.Namespace) -> int:
         calibration.save(args.save_calibration)
     if args.output is None:
         return _told(args, {"calibration": args.save_calibration, "calls": calibration.calls if calibration else 0})
-    result = _quantized(args, prepared, recipe, calibration)
+    result, calibration = _quantized(args, prepared, recipe, calibration)
+    if args.calibration and args.correct_bias is None:
+        notes.append(
+            "biases stay as they are: what corrects them are samples (--data), of which a calibration has none"
+        )
+        print(notes[-1], file=sys.stderr)
     notes += _write(result.graph, args.output)
     record = _record(args, graph, result, calibration, notes)
     if args.json:
@@ -104,26 +109,27 @@ def _check(args: argparse.Namespace) -> None:
 
 def _quantized(
     args: argparse.Namespace, prepared: Graph, recipe: Recipe, calibration: Calibration | None
-) -> Quantization:
-    """The result, with the remedies asked for."""
+) -> tuple[Quantization, Calibration | None]:
+    """The result, with the remedies asked for, and the calibration that it rests on."""
     from nnefc.quant import Samples, calibrate, quantized
     from nnefc.quant.refine import Refinement, refined
 
     refinement = refinement_from(args)
     if refinement == Refinement():
-        return quantized(prepared, recipe, calibration)
+        return quantized(prepared, recipe, calibration), calibration
     data = data_from(args.data, prepared) if args.data else None
 
     def observe(graph: Graph) -> Calibration:
-        if graph is prepared and calibration is not None:
-            return calibration
-        if data is None:
-            raise UsageError("there are neither --data nor a --calibration to find the ranges of tensors with")
-        return calibrate(graph, data, limit=args.samples, threads=args.threads)
+        nonlocal calibration
+        if graph is not prepared or calibration is None:
+            if data is None:
+                raise UsageError("there are neither --data nor a --calibration to find the ranges of tensors with")
+            calibration = calibrate(graph, data, limit=args.samples, threads=args.threads)
+        return calibration
 
     # Without data nothing is asked for that reads samples.
     samples = Samples(data, prepared.inputs, limit=args.samples) if data is not None else ()
-    return refined(prepared, recipe, refinement, observe, samples, threads=args.threads)[1]
+    return refined(prepared, recipe, refinement, observe, samples, threads=args.threads)[1], calibration
 
 
 def _calibration(args: argparse.Namespace, prepared: Graph) -> Calibration | None:
@@ -183,6 +189,7 @@ def _record(
         "file_bytes": _size(Path(args.output)),
         "parameter_bytes": {"before": before, "after": after},
         "calls": calibration.calls if calibration is not None else 0,
+        "remedies": list(refinement_from(args).names),
         "tensors": rows,
         "floats": [{"name": name, "reason": reason} for name, reason in result.floats.items()],
         "notes": notes,
@@ -208,6 +215,8 @@ def _text(record: dict[str, Any]) -> str:
         f"{record['output']}: {coded} activations{calls}, and {len(weights)} weights are coded; parameters "
         f"{size_text(before)} -> {size_text(after)}"
     ]
+    if record["remedies"]:
+        lines[0] += f"; {', '.join(record['remedies'])}"
     lines += ["", *_listing(activations), *_listing(weights)] if record["tensors"] else []
     if record["floats"]:
         lines += ["stays float:", *(f"  {f['name']}: {f['reason']}" for f in record["floats"][:SHOWN])]

@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = recipe_from(args)
     graph, _ = read_model(args)
     data = data_from(args.data, graph) if args.data else _drawn(args, graph)
-    facts = {"seed": args.seed if args.random else None}
+    facts = {"file": Path(os.path.abspath(args.model)).name, "seed": args.seed if args.random else None}
     result = study(
         graph,
         data,

@@ -11,8 +11,16 @@ import numpy as np
 
 from nnefc.ir.graph import Attrs, Graph, Literal, Op, Origin, Tensor, Value
 from nnefc.ir.types import TensorType
+from nnefc.progress import bar
+from nnefc.quant.excerpt import Excerpt
 from nnefc.quant.layers import Layer, fresh_name, layer_named, layers, used_once, values_of, with_values
 from nnefc.quant.runs import Arrays, Walk
+
+
+def corrected(graph: Graph, quantized: Graph, samples: Iterable[Arrays], **options: Any) -> Graph:
+    """What :func:`correct_biases` gives for an excerpt of the samples, with a progress bar."""
+    with bar("correcting biases") as report:
+        return correct_biases(graph, quantized, Excerpt(samples), progress=report, **options)
 
 
 def correct_biases(
@@ -26,11 +34,11 @@ def correct_biases(
 ) -> Graph:
     """``quantized`` with biases that give each layer, channel by channel, the mean that it has in ``graph``, the same
     network with real numbers: b + E[Wx] - E[W'x'], over those results that a relu or clamp behind it lets through.
-    Layers are corrected in order, each behind those corrected before.
+    Layers are corrected in order, each behind those corrected before. What few samples are not sure of is left.
 
-    ``samples`` are gone through once for each layer. A layer takes part if its bias and its output are its own; one
-    without a bias gets one. ``only`` names the layers to correct; ``options`` are how :func:`nnefc.compile` is to
-    compile the quantized network.
+    ``samples`` are gone through once for each layer. A layer takes part if its weights are coded and its bias and its
+    output are its own; one without a bias gets one. ``only`` names the layers to correct; ``options`` are how
+    :func:`nnefc.compile` is to compile the quantized network.
     """
     known = [x.name for x in layers(quantized) if (only is None or x.name in only) and _correctable(quantized, x)]
     right, seen = Walk(graph, samples), Walk(quantized, samples, **options)
@@ -47,20 +55,32 @@ def correct_biases(
 
 
 def _correctable(graph: Graph, layer: Layer) -> bool:
-    return layer.plain or (layer.bias is not None and used_once(graph, layer.bias))
+    coded = layer.weights.output.type.encoding is not None
+    return coded and (layer.plain or (layer.bias is not None and used_once(graph, layer.bias)))
 
 
 def _shift(graph: Graph, real: Layer, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """By how much each output channel of a layer is too low, on average over what is used of it; ``pairs`` are its
     right results and those that are seen."""
     low, high = _used(graph, real)
-    total, count = np.zeros(real.channels), np.zeros(real.channels)
+    rows = []
     for pair in pairs:
         right, seen = (_lines(real, found) for found in pair)
         used = (right > low) & (right < high)
-        total += np.where(used, right - seen, 0.0).sum(1)
-        count += used.sum(1)
-    return total / np.maximum(count, 1)
+        rows.append((np.where(used, right - seen, 0.0).sum(2), used.sum(2)))
+    totals, counts = (np.concatenate(column, 1) for column in zip(*rows, strict=True))
+    return _certain(totals, counts)
+
+
+def _certain(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means of channels, (channels, samples) being sums and how many values each is of, shrunk by what samples tell of
+    their uncertainty: the mean m of the variance v becomes max(0, 1 - v / m^2) m (James and Stein, 1961)."""
+    count = np.maximum(counts.sum(1), 1)
+    mean = totals.sum(1) / count
+    samples = (counts > 0).sum(1)
+    spread = np.square(totals - mean[:, None] * counts).sum(1) * samples / np.maximum(samples - 1, 1) / count**2
+    known = (samples > 1) & (mean != 0)
+    return np.where(known, np.maximum(0.0, 1 - spread / np.where(known, mean, 1.0) ** 2) * mean, 0.0)
 
 
 def _used(graph: Graph, layer: Layer) -> tuple[float, float]:
@@ -76,8 +96,9 @@ def _used(graph: Graph, layer: Layer) -> tuple[float, float]:
 
 
 def _lines(layer: Layer, tensor: np.ndarray) -> np.ndarray:
-    """A layer's result as (channels, all else), in float64."""
-    return np.moveaxis(tensor, layer.axis, 0).reshape(layer.channels, -1).astype(np.float64)
+    """A layer's result as (channels, samples, all else), in float64."""
+    moved = np.moveaxis(tensor, layer.axis, 0)
+    return moved.reshape(layer.channels, moved.shape[1] if tensor.ndim > 1 else 1, -1).astype(np.float64)
 
 
 def _shifted(graph: Graph, layer: Layer, shift: np.ndarray) -> Graph:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnefc.api import Model, compile
+from nnefc.api import compile
 from nnefc.ir.graph import Graph
 from nnefc.progress import bar
 from nnefc.quant.calibration import Calibration, model_hash
 from nnefc.quant.data import DataError, Samples
 from nnefc.quant.histogram import DECAY, Histogram, Statistics, moments, one_call
+from nnefc.quant.runs import Arrays, results
 
 GATHERED = 1 << 18
 """So many values of a tensor wait for being counted together."""
@@ -21,9 +22,14 @@ MAX_TAPPED = 1 << 28
 
 
 def observe(
-    graph: Graph, data: Samples, names: Sequence[str], *, threads: int | None = None, title: str = "calibrating"
+    graph: Graph,
+    data: Samples,
+    names: Sequence[str],
+    *,
+    threads: int | None = None,
+    seen: Callable[[Arrays], None] | None = None,
 ) -> Calibration:
-    """The statistics of the tensors ``names`` of a graph over all samples.
+    """The statistics of the tensors ``names`` of a graph over all samples, each of which ``seen`` is told.
 
     The graph is compiled as it is, its tensors' encodings ignored, with those tensors as outputs. Memory depends on the
     number of tensors and their sizes, not on that of samples. Raises DataError for data that does not fit and for
@@ -32,14 +38,15 @@ def observe(
     """
     watched = {name: _Watch(name) for name in names}
     models = [(compile(graph, taps=group, threads=threads), group) for group in _groups(graph, names)]
-    inputs = [v.name for v in graph.inputs]
     calls = 0
-    with bar(title) as report:
+    with bar("calibrating") as report:
         for calls, sample in enumerate(data, 1):
+            if seen is not None:
+                seen(sample)
             for name in watched.keys() & sample.keys():
                 watched[name].add(sample[name], calls)
             for model, group in models:
-                given = _outputs(model, [sample[name] for name in inputs])
+                given = results(model, sample)
                 for name in group:
                     watched[name].add(given[name], calls)
             report(calls, data.count or calls)
@@ -66,12 +73,6 @@ def _groups(graph: Graph, names: Sequence[str]) -> Iterator[list[str]]:
         size += bytes_
     if group:
         yield group
-
-
-def _outputs(model: Model, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    results = model(*arrays)
-    names = [port.name for port in model.outputs]
-    return dict(zip(names, results if len(names) > 1 else (results,), strict=True))
 
 
 @dataclass

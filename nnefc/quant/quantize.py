@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,13 +14,16 @@ from nnefc.ir.graph import Graph, Tensor
 from nnefc.ops.evaluate import variable_values
 from nnefc.quant.calibration import Calibration
 from nnefc.quant.coding import Scales, coded_variable, largest_scales, logarithmic_encoding, with_encodings
+from nnefc.quant.correct import corrected
 from nnefc.quant.data import Samples
+from nnefc.quant.excerpt import Excerpt
 from nnefc.quant.histogram import Statistics
 from nnefc.quant.observe import observe
 from nnefc.quant.placement import Group, Placement, place, weight_axis
 from nnefc.quant.prepare import prepare
 from nnefc.quant.ranges import Codes, Range, find_range, linear_encoding
 from nnefc.quant.recipe import Recipe, Setting, recipe_of, setting_of
+from nnefc.quant.runs import Arrays
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,16 @@ def watched(graph: Graph) -> list[str]:
     return [name for group in place(graph).groups for name in group.members]
 
 
-def calibrate(graph: Graph, data: Any, *, limit: int | None = None, threads: int | None = None) -> Calibration:
+def calibrate(
+    graph: Graph,
+    data: Any,
+    *,
+    limit: int | None = None,
+    threads: int | None = None,
+    seen: Callable[[Arrays], None] | None = None,
+) -> Calibration:
     """Observe a prepared graph over data: see ``Samples`` for its forms and ``observe`` for what is raised."""
-    return observe(graph, Samples(data, graph.inputs, limit=limit), watched(graph), threads=threads)
+    return observe(graph, Samples(data, graph.inputs, limit=limit), watched(graph), threads=threads, seen=seen)
 
 
 def quantize(
@@ -69,17 +79,19 @@ def quantize(
     recipe: Recipe | None = None,
     exclude: Sequence[str] = (),
     only: Sequence[str] = (),
+    correct_bias: bool = True,
     limit: int | None = None,
     threads: int | None = None,
     **settings: Any,
 ) -> Graph:
     """A network with encodings: its weights as codes, and its tensors with the ranges that ``data`` show.
 
-    ``data`` is what ``Samples`` takes; a ``calibration`` of the prepared graph stands in for it. ``settings`` are those
-    of ``setting_of``: scheme ("int8", ...), method ("minmax", ...), per_channel, bits, weight_bits, signed, symmetric,
-    percentile. ``exclude`` and ``only`` are names, patterns or kinds of operations that stay float, or alone do not.
-    ``recipe`` says all this for each operation: its rules come after ``exclude``, its default replaces ``settings``.
-    ``limit`` is the most calls of the model, ``threads`` how many threads these use.
+    ``data`` is what ``Samples`` takes; a ``calibration`` of the prepared graph stands in for it. From data biases are
+    corrected, too, unless ``correct_bias`` is False: see ``correct_biases``. ``settings`` are those of ``setting_of``:
+    scheme ("int8", ...), method ("minmax", ...), per_channel, bits, weight_bits, signed, symmetric, percentile.
+    ``exclude`` and ``only`` are names, patterns or kinds of operations that stay float, or alone do not. ``recipe``
+    says all this for each operation: its rules come after ``exclude``, its default replaces ``settings``. ``limit`` is
+    the most calls of the model, ``threads`` how many threads these use.
 
     The encodings say what :func:`nnefc.compile` makes of the graph: integers where it can. Raises DataError for data
     that does not fit, RecipeError for settings and rules that do not, InvalidModelError for a calibration of another
@@ -87,7 +99,8 @@ def quantize(
     """
     chosen = recipe_of(setting_of(settings), exclude, only, recipe)
     prepared = prepare(graph)
-    return quantized(prepared, chosen, calibration, data, limit=limit, threads=threads).graph
+    options: dict[str, Any] = {"correct_bias": correct_bias, "limit": limit, "threads": threads}
+    return quantized(prepared, chosen, calibration, data, **options).graph
 
 
 def quantized(
@@ -96,6 +109,7 @@ def quantized(
     calibration: Calibration | None = None,
     data: Any = None,
     *,
+    correct_bias: bool = True,
     limit: int | None = None,
     threads: int | None = None,
 ) -> Quantization:
@@ -104,13 +118,17 @@ def quantized(
     Without a calibration one is made of ``data``, where the recipe codes activations at all."""
     settings = recipe.settings(graph)
     placement = placed(graph, settings)
+    excerpt = Excerpt()
     if calibration is not None:
         calibration.check(graph)
     elif placement.groups:
         if data is None:
             raise InvalidModelError("there is neither data nor a calibration to find the ranges of tensors with")
-        calibration = calibrate(graph, data, limit=limit, threads=threads)
-    return encoded(graph, placement, settings, Codings(calibration.tensors if calibration is not None else {}))
+        calibration = calibrate(graph, data, limit=limit, threads=threads, seen=excerpt.add)
+    made = encoded(graph, placement, settings, Codings(calibration.tensors if calibration is not None else {}))
+    if correct_bias and len(excerpt):
+        made = replace(made, graph=corrected(graph, made.graph, excerpt, threads=threads))
+    return made
 
 
 def placed(graph: Graph, settings: Mapping[str, Setting]) -> Placement:

@@ -9,7 +9,7 @@ from nnefc.ir.graph import Graph
 from nnefc.progress import bar
 from nnefc.quant.calibration import Calibration
 from nnefc.quant.coding import largest_scales
-from nnefc.quant.correct import correct_biases
+from nnefc.quant.correct import corrected
 from nnefc.quant.equalize import equalize
 from nnefc.quant.quantize import Codings, Quantization, encoded, placed
 from nnefc.quant.recipe import Recipe
@@ -28,8 +28,13 @@ class Refinement:
     adaround: bool = False
     correct: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is asked for, for people."""
+        return tuple(said for name, said in TITLES.items() if getattr(self, name))
+
     def __str__(self) -> str:
-        return " + ".join(said for name, said in TITLES.items() if getattr(self, name)) or "plain"
+        return " + ".join(self.names) or "plain"
 
 
 NAMES = tuple(f.name for f in fields(Refinement))
@@ -54,7 +59,8 @@ def refined(
     with real numbers behind it, which is the prepared graph, or equalized.
 
     ``observe`` is asked for the calibration of that graph, but where nothing else than weights is coded. ``samples``
-    are what biases and rounding learn from, read once for each layer, from the network compiled for ``execution``."""
+    are what rounding learns from, read once for each layer, and, an excerpt of them, biases, from the network compiled
+    for ``execution``."""
     real = equalize(graph) if refinement.equalize else graph
     settings = recipe.settings(real)
     placement = placed(real, settings)
@@ -65,6 +71,5 @@ def refined(
         with bar("rounding") as report:
             coded = adaround(real, coded, samples, progress=report, threads=threads, execution=execution)
     if refinement.correct:
-        with bar("correcting biases") as report:
-            coded = correct_biases(real, coded, samples, progress=report, threads=threads, execution=execution)
+        coded = corrected(real, coded, samples, threads=threads, execution=execution)
     return real, replace(made, graph=coded)

@@ -119,7 +119,7 @@ def page(record: Record) -> str:
             *(f"{k} {v}" for k, v in record["versions"].items()),
         ]
     )
-    title = f"Quantization of {record['model']['name']}"
+    title = f"Quantization of {record.get('file') or record['model']['name']}"
     return report_page(
         title,
         resources.files("nnefc.quant") / "study.html",

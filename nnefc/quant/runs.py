@@ -84,12 +84,13 @@ class Walk:
     def _is_read(self, graph: Graph, name: str) -> bool:
         return any(op.outputs[0].name not in self._done for op in graph.users[name])
 
-    def _compiled(self, graph: Graph, names: Sequence[str]) -> api.Model | None:
-        return api.compile(part_of(graph, self._known, names), **self._options) if names else None
+    def _compiled(self, graph: Graph, names: Sequence[str], **changed: Any) -> api.Model | None:
+        return api.compile(part_of(graph, self._known, names), **(self._options | changed)) if names else None
 
     def tensors(self, graph: Graph, name: str) -> Iterator[np.ndarray]:
-        """A tensor of each sample: one that was reached, or one that follows from what was."""
-        model = None if name in self._known else self._compiled(graph, [name])
+        """A tensor of each sample: one that was reached, or one that follows from what was: in float, from the values
+        that codes stand for."""
+        model = None if name in self._known else self._compiled(graph, [name], execution="ignore")
         for known in self._each():
             yield known[name] if model is None else results(model, known)[name]
 

@@ -75,7 +75,8 @@ def test_json_tells_all(guarded, files: Path, tmp_path: Path) -> None:
     assert rows["x"]["observed"] == [float(X.min()), float(X.max())]
     assert rows["w1"]["bits"] == 8 and len(rows["w1"]["scale"]) == 4
     assert result["calls"] == 7
-    assert result["parameter_bytes"] == {"before": 4 * 84, "after": 84}
+    # Both layers get a bias.
+    assert result["parameter_bytes"] == {"before": 4 * 84, "after": 84 + 4 * (4 + 3)}
     assert {"name": "s1", "reason": "softmax has no integer form"} in result["floats"]
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layer_models import CHAIN, drawn, network
+from drawn_network import network
+from layer_models import CHAIN, drawn
 
 from nnefc.quant import quantize, runs
 from nnefc.quant.runs import Walk, part_of, tensors_of

@@ -104,32 +104,51 @@ def test_scales_of_the_least_error(high: int) -> None:
 def test_bias_correction_takes_back_a_shift() -> None:
     graph = network(CHAIN)
     samples = drawn(graph, 64)
-    real = outputs(graph, samples)
     rough = with_codes(graph, bits=4, per_channel=False)
     right = correct_biases(graph, rough, samples)
     assert [layer.plain for layer in layers(right)] == [False] * 5
     bounds = {"c1": (0.0, np.inf), "c2": (0.0, 6.0)}
     for layer in layers(graph):
         name = layer.output.name
+        alone = correct_biases(graph, rough, samples, only=[layer.name])
         wanted, before, after = (
-            np.stack([t[name] for t in tensors_of(g, [name], samples)]) for g in (graph, rough, right)
+            np.stack([t[name] for t in tensors_of(g, [name], samples)]) for g in (graph, rough, alone)
         )
         low, high = bounds.get(name, (-np.inf, np.inf))
         used = (wanted > low) & (wanted < high)
         others = tuple(d for d in range(wanted.ndim) if d != layer.axis + 1)
         shift, left = (np.mean(wanted - seen, others, where=used) for seen in (before, after))
-        assert np.abs(shift).max() > 1e-3 and np.abs(left).max() < 1e-5, name
-    assert snr(real, outputs(right, samples)) > snr(real, outputs(rough, samples)) + 1
+        deviation = np.where(used, wanted - before - np.expand_dims(shift, others), 0).sum(others[1:])
+        variance = np.var(deviation, 0, ddof=1) * 64 / used.sum(others) ** 2
+        few = (used.sum(others[1:]) > 0).sum(0) < 64  # dead channels: samples without values do not count
+        expected = np.where(variance < shift**2, variance / shift, shift)
+        np.testing.assert_allclose(left[~few], expected[~few], atol=2e-5, err_msg=name)
+        assert np.abs(shift).max() > 1e-3 and np.abs(left).max() < np.abs(shift).max() / 2, name
+    fresh = drawn(graph, 64, seed=7)
+    assert snr(outputs(graph, fresh), outputs(right, fresh)) > snr(outputs(graph, fresh), outputs(rough, fresh)) + 1
+
+
+def test_biases_are_not_corrected_by_what_chance_can_make() -> None:
+    graph = network(CHAIN)
+    rough = with_codes(graph)
+    alone = correct_biases(graph, rough, drawn(graph, 1))
+    assert all((alone.tensors[b].data == graph.tensors[b].data).all() for b in ("b1", "b2", "b4"))
+    fresh = drawn(graph, 64, seed=7)
+    before, after = (
+        snr(outputs(graph, fresh), outputs(g, fresh)) for g in (rough, correct_biases(graph, rough, drawn(graph, 3)))
+    )
+    assert after > before - 0.5
 
 
 def test_bias_correction_gives_a_product_a_bias() -> None:
     text = CHAIN.replace("a4 = add(m4, b4);", "a4 = copy(m4);")
     graph = network(text)
     samples = drawn(graph, 16)
-    right = correct_biases(graph, with_codes(graph, bits=4), samples, only=["m4"])
+    right = correct_biases(graph, rough := with_codes(graph, bits=4), samples, only=["m4"])
     assert right.producers["m4"].kind == "add" and [x.plain for x in layers(right)] == [False, False, True, False, True]
-    mean, seen = (np.mean([t["m4"] for t in tensors_of(g, ["m4"], samples)], 0) for g in (graph, right))
-    np.testing.assert_allclose(seen, mean, atol=1e-5)
+    mean, before, after = (np.mean([t["m4"] for t in tensors_of(g, ["m4"], samples)], 0) for g in (graph, rough, right))
+    assert (np.abs(after - mean) <= np.abs(before - mean) + 1e-6).all()
+    assert np.abs(after - mean).max() < np.abs(before - mean).max() / 2
 
 
 @pytest.mark.parametrize("bits", [3, 4, 8])
