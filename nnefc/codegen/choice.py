@@ -89,10 +89,16 @@ def operands_of(views: Sequence[View], lane: Loop, row: Loop | None = None) -> t
 
 
 def split_units(rest: Nest, count: int) -> tuple[Loop, Nest]:
-    """The row loop, done inside a unit, and the loops over units."""
-    if rest and volume(rest[:-1]) >= ENOUGH_UNITS:
-        return rest[-1], rest[:-1]
-    return unit_loop(count), rest
+    """The row loop, done inside a unit, and the loops over units: rows are as long as leaves enough of these."""
+    if not rest:
+        return unit_loop(count), rest
+    *above, row = rest
+    each = divisor(row.extent, max(1, row.extent * volume(tuple(above)) // ENOUGH_UNITS))
+    if each == 1:
+        return unit_loop(count), rest
+    if each < row.extent:
+        above.append(Loop(row.extent // each, tuple(s * each for s in row.strides)))
+    return Loop(each, row.strides), tuple(above)
 
 
 def chunked(lane: Loop, lanes: int, most: int) -> tuple[Loop, Nest]:

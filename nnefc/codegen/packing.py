@@ -17,7 +17,7 @@ from nnefc.codegen.spec import Access
 from nnefc.codegen.target import Target
 from nnefc.codegen.tile import I32, Accessor, Lattice
 from nnefc.codegen.vecmath.llvm_vec import int_splat, intrinsic, lane_numbers
-from nnefc.ir.expr import Expr, arg
+from nnefc.ir.expr import Expr, arg, cast
 from nnefc.ir.types import DType
 
 I8, I16 = ir.IntType(8), ir.IntType(16)
@@ -60,10 +60,12 @@ def byte_packing(expr: Expr, lanes: int, target: Target) -> Packing | None:
         return None
     if expr.op in ("table", "min", "max") and expr.dtype is DType.U8:
         return _with_after(expr, lanes, target)
-    if expr.dtype is not DType.U8 or expr.op != "cast" or expr.args[0].dtype is not DType.I32:
+    if expr.dtype is not DType.U8 or expr.op != "cast" or expr.args[0].dtype not in (DType.I32, DType.F32):
         return None
     value = expr.args[0]
     found = bounds_of(value)
+    if value.dtype is DType.F32:
+        return Packing(cast(value, DType.I32), 0) if found.within(DType.U8) else None
     if found.low < 0 or found.high > TOP:
         return None
     value = _without(value, "max", 0)

@@ -79,15 +79,16 @@ def _map(call: Map, target: Target) -> Choice:
 
 
 def _wide(call: Map, lane: Loop, target: Target) -> Wide | None:
-    """How many elements a map does at once: registers of bytes where it knows nothing but bytes, or four vectors where
-    these are packed to bytes; None where there are not as many that lie together."""
+    """How many elements a map does at once: registers of bytes where it knows nothing but bytes, or up to four vectors
+    where these are packed to bytes; None where there are not as many that lie together."""
     lanes, last = vector_lanes(target), len(lane.strides) - 1
-    if any(s != 1 for s in lane.strides[len(call.inputs) : last + 1]) or lane.extent < target.vector_bytes:
+    cols = min(lane.extent // lanes, 4)
+    if any(s != 1 for s in lane.strides[len(call.inputs) : last + 1]) or cols < 2:
         return None
     if all(access_of(lane, k) is not Access.STRIDED for k in range(last)) and all(map(only_bytes, call.exprs)):
-        return Wide(1, target.vector_bytes)
+        return Wide(1, target.vector_bytes) if cols == 4 else None
     packed = all(byte_packing(e, lanes, target) is not None for e in call.exprs)
-    return Wide(4, lanes) if packed else None
+    return Wide(cols, lanes) if packed else None
 
 
 def _turned(call: Map, loops: Nest, target: Target) -> Choice | None:

@@ -51,7 +51,7 @@ class CodeDrawer(Drawer):
     def map(self) -> Call:
         shape = self.shape(int(self.rng.integers(0, 4)))
         if self.rng.random() < 0.5:
-            shape = (*shape[:1], int(self.pick(64, 100, 137, 300)))
+            shape = (*shape[:1], int(self.pick(40, 50, 64, 100, 137, 300)))
         x = arg(0, U)
         expr, types = [
             lambda: (x, [U]),

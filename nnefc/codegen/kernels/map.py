@@ -27,7 +27,7 @@ class MapKernel(OperandKernel):
     A unit is one index of the ``dims`` outer dimensions; in it, all rows and lanes are done. Geometry: rows, lanes;
     then per operand its row strides, its lane strides; then per outer dimension its extent and the operands' strides.
     ``full`` and ``tail`` say whether there are whole vectors and a last partial one. If ``wide``, whole vectors of so
-    many lanes come first: bytes, or four vectors at once whose results are packed to bytes.
+    many lanes come first: bytes, or two to four vectors at once whose results are packed to bytes.
     """
 
     family: ClassVar[str] = "map"
