@@ -141,11 +141,13 @@ class _Encoding:
         self._emit("quantize_linear", [source, scale, zero], codes, origin, **_modes(code), rounding="up")
         self._emit("dequantize_linear", [codes, scale, zero], target, origin)
 
-    def _say(self, name: str, encoding: Encoding, code: LinearCode | None) -> None:
-        if code is None:
+    def _say(self, name: str, encoding: Encoding, code: LinearCode | None, most: int = CODE_BITS) -> None:
+        """Note why a tensor keeps floats, where integer kernels take codes of ``most`` bits."""
+        bits = encoding["bits"]
+        if isinstance(bits, int) and bits > most and encoding.algorithm != "logarithmic_quantize":
+            why = f"codes have {bits} bits, and integer kernels take {most}"
+        elif code is None:
             why = f"{encoding.algorithm} has no integer form with these parameters"
-        elif code.bits > CODE_BITS:
-            why = f"codes have {code.bits} bits, and integer kernels take {CODE_BITS}"
         else:
             why = "it is no tensor of f32"
         self._notes.append(f"{name}: {why}; it is pseudo-quantized in float")
@@ -224,7 +226,7 @@ class _Encoding:
         else:
             found = codes_of(variable_values(self._graph, op), code), code
         if found is None:
-            self._say(name, encoding, code)
+            self._say(name, encoding, code, MAX_BITS)
             return None
         return found[0], *self._parameters(found[1], DType.F32, name, op.origin)
 

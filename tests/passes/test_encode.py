@@ -193,6 +193,7 @@ def test_sums_that_32_bits_do_not_hold_are_two_or_stay_in_float_with_a_note(case
 
 FLOATS = {
     "16 bits": (zero_point(0.001, 3000, bits=16), "codes have 16 bits, and integer kernels take 8"),
+    "32 bits": (zero_point(0.001, 3000, bits=32), "codes have 32 bits, and integer kernels take 8"),
     "no whole zero": ("linear_quantize(min = -1.0, max = 1.0, bits = 8)", "has no integer form"),
     "logarithms": ("logarithmic_quantize(max = 4.0, bits = 8)", "has no integer form"),
 }

@@ -43,7 +43,7 @@ class Dialect:
     tract: bool = False
     """Documents that declare ``tract_registry``: what torch_to_nnef writes for the engine tract."""
     unknown_quantized: bool = False
-    """Lines of ``graph.quant`` for tensors that the graph does not have (5.3)."""
+    """Lines of tract's ``graph.quant`` for tensors that are not there once its operations have been read (5.3)."""
 
 
 STRICT = Dialect()

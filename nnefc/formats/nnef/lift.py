@@ -54,7 +54,7 @@ def lift(
     for name, entry in lifter.quantization.items():
         if name not in values:
             message = f"the graph has no tensor {name!r} to quantize{suggestion(name, values)}"
-            checked.context.tolerate("unknown_quantized", message, entry.location)
+            raise InvalidModelError(message, entry.location)
     return Graph(
         graph.name,
         tuple(values[p.name] for p in graph.params),
