@@ -20,11 +20,15 @@ MOST_TAPS = 32
 """Taps along the columns that a kernel spells out."""
 MOST_LINES = 8
 """Lines, and columns, of windows on codes: weights of more would not stay near."""
+MOST_SHARED = 16
+"""Taps of windows of which two lines are done together: the weights of both would not stay in registers for more."""
 LEAST_CHANNELS = 16
 """Bytes of the shortest vectors of channels."""
 NEAR = 1 << 19
 """Bytes that the lines of a unit take, with all channels, while the next unit does other channels of them: half of a
 common second-level cache."""
+PREPARED = 8
+"""Windows whose sums take as long as bringing the weights of some channels into the order of the instructions."""
 
 
 @dataclass(frozen=True)
@@ -126,14 +130,14 @@ def _select_codes(call: Window, target: Target) -> Choice | None:
     views = (call.x, *call.weights, *call.extras, call.output)
     count = len(views)
     line, columns = _axes(call)
-    tiles = _tiles(columns, target)
     kept = collapsed(ordered(nest(call.output.shape[: call.kept], [v.strides[: call.kept] for v in views]), count - 1))
     k = next((k for k, p in enumerate(kept) if _together(p, 1 + len(call.weights))), None)
-    if tiles is None or k is None:
+    if k is None:
         return None
     lane, width = kept[k], _width(kept[k].extent, target)
-    lines = 2 if line.slide.stride == 1 and line.windows > 1 else 1
-    outer, each, chunk = _units(call, without(kept, k), [line], columns, lane, width)
+    lines = min(line.windows, 2) if line.slide.size * columns.slide.size <= MOST_SHARED else 1
+    each, chunk = _code_units(call, without(kept, k), line, columns, lane, lines, width)
+    outer = _outer(without(kept, k), [line], lane, each, chunk)
     rows, moving = Loop(columns.windows, columns.strides), Loop(line.windows, line.strides)
     operands = tuple(
         replace(a, moves=a.moves or b.moves)
@@ -146,18 +150,14 @@ def _select_codes(call: Window, target: Target) -> Choice | None:
         len(outer),
         (line.slide.size, columns.slide.size),
         (line.slide.stride, columns.slide.stride),
-        tiles.left,
-        tiles.right,
-        tiles.single,
         lines,
-        tiles.rows,
         width,
     )
     still = (0,) * (count - 1 - len(call.weights))
     steps = (columns.step, *((columns.tap,) if call.weights else ()), *still)
     geometry = (
-        *(columns.windows, tiles.beyond, line.windows, each, lane.extent, chunk),
-        *(-columns.slide.before * columns.step, found.zero),
+        *(columns.windows, columns.extent, line.windows, each, lane.extent, chunk),
+        *(columns.slide.before, found.zero),
         *(*steps, *columns.strides, *lane.strides, *line.strides, *_height(line), *flattened(outer)),
     )
     return Choice(spec, views, geometry, volume(outer))
@@ -239,25 +239,54 @@ def _units(
     Lines are many where all channels of them stay near; then a unit takes some channels, as many as leave enough units,
     and, where they are still too few, fewer lines."""
     line = heights[-1]
-    count, high = len(lane.strides), len(heights)
-    nothing = (0,) * (high + 1)
-    loops = [Loop(p.extent, (*p.strides, *nothing)) for p in kept]
-    for d, a in enumerate(heights[:-1]):
-        loops.append(Loop(a.windows, (*a.strides, *(int(d == e) for e in range(high)), 0)))
-    outside = volume(tuple(loops))
-    width = lane.extent * columns.extent * call.x.dtype.size
-    most = max(NEAR // max(width, 1) // line.slide.stride, 4)
-    strips = math.ceil(line.windows / most)
+    outside = volume(kept) * math.prod(a.windows for a in heights[:-1])
+    strips = math.ceil(line.windows / _near_lines(call, line, columns, lane))
     vectors = math.ceil(lane.extent / lanes)
     chunks = min(vectors, math.ceil(ENOUGH_UNITS / (outside * strips)))
     strips = min(line.windows, max(strips, math.ceil(ENOUGH_UNITS / (outside * chunks))))
     lines, chunk = math.ceil(line.windows / strips), vectors // chunks * lanes
-    strips, chunks = math.ceil(line.windows / lines), math.ceil(lane.extent / chunk)
+    return _outer(kept, heights, lane, lines, chunk), lines, chunk
+
+
+def _near_lines(call: Window, line: _Axis, columns: _Axis, lane: Loop) -> int:
+    """The most lines of a unit of which all channels stay near."""
+    width = lane.extent * columns.extent * call.x.dtype.size
+    return max(NEAR // max(width, 1) // line.slide.stride, 4)
+
+
+def _code_units(
+    call: Window, kept: Nest, line: _Axis, columns: _Axis, lane: Loop, lines: int, width: int
+) -> tuple[int, int]:
+    """Lines and channels of a unit of windows on codes, in whole tiles of ``lines`` and ``width``: those that take 1, 2
+    and 4 threads the least time, each unit and each vector of channels with what is prepared for it once."""
+    tiles, vectors, outside = math.ceil(line.windows / lines), math.ceil(lane.extent / width), volume(kept)
+    least = math.ceil(line.windows / _near_lines(call, line, columns, lane))
+
+    def time(high: int, wide: int) -> float:
+        units = outside * math.ceil(tiles / high) * math.ceil(vectors / wide)
+        return sum(t * math.ceil(units / t) for t in (1, 2, 4)) * wide * (PREPARED + high * lines * columns.windows)
+
+    choices = [
+        (math.ceil(tiles / s), math.ceil(vectors / c))
+        for s in range(min(least, tiles), tiles + 1)
+        for c in range(1, vectors + 1)
+    ]
+    high, wide = min(dict.fromkeys(choices), key=lambda n: time(*n))
+    return high * lines, wide * width
+
+
+def _outer(kept: Nest, heights: list[_Axis], lane: Loop, lines: int, chunk: int) -> Nest:
+    """The loops over units of so many lines and channels."""
+    line, count, high = heights[-1], len(lane.strides), len(heights)
+    nothing = (0,) * (high + 1)
+    loops = [Loop(p.extent, (*p.strides, *nothing)) for p in kept]
+    for d, a in enumerate(heights[:-1]):
+        loops.append(Loop(a.windows, (*a.strides, *(int(d == e) for e in range(high)), 0)))
     for extent, size, strides, at in (
-        (strips, lines, line.strides, high - 1),
-        (chunks, chunk, lane.strides, high),
+        (math.ceil(line.windows / lines), lines, line.strides, high - 1),
+        (math.ceil(lane.extent / chunk), chunk, lane.strides, high),
     ):
         if extent > 1:
             loops.append(Loop(extent, (*(s * size for s in strides), *(size * int(at == e) for e in range(high + 1)))))
     assert all(len(p.strides) == count + high + 1 for p in loops)
-    return tuple(loops), lines, chunk
+    return tuple(loops)

@@ -1,4 +1,4 @@
-"""The shape of a tile of windows on 8-bit codes: which lines of taps meet which lines of the map."""
+"""The shape of a tile of windows on 8-bit codes: which taps meet which codes of the map in one instruction."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from nnefc.codegen.dots import GROUP
 from nnefc.codegen.spec import Access, Operand
+from nnefc.codegen.tapbands import Band, Place, Two, carried, divided
 from nnefc.codegen.target import Target
 from nnefc.ir.expr import Expr, arg, call
 from nnefc.ir.types import DType
@@ -14,10 +15,17 @@ BLOCK = 16
 """Bytes within which lines are interleaved."""
 
 
+Four = tuple[Place | None, ...]
+"""The line and the column of the taps that an instruction takes; None where it takes none."""
+
+
 @dataclass(frozen=True)
 class Places:
     """Where things are in the geometry; see kernels.depthwise."""
 
+    windows: int
+    columns: int
+    before: int
     zero: int
     column: int
     window: int
@@ -27,8 +35,8 @@ class Places:
 
 @dataclass(frozen=True)
 class Taps:
-    """A tile of windows on codes: ``lines`` by ``rows`` windows of ``size`` (lines, columns) taps, ``stride`` apart, of
-    ``width`` channels. ``operands`` are x, the weights if ``weighted``, the extras of ``final`` and the output."""
+    """Windows on codes: ``lines`` lines of windows of ``size`` (lines, columns) taps, ``stride`` apart, of ``width``
+    channels. ``operands`` are x, the weights if ``weighted``, the extras of ``final`` and the output."""
 
     target: Target
     operands: tuple[Operand, ...]
@@ -37,23 +45,16 @@ class Taps:
     size: tuple[int, int]
     stride: tuple[int, int]
     lines: int
-    rows: int
     width: int
     places: Places
-    used: tuple[tuple[int, int, int], ...] = field(init=False)
+    used: tuple[Four, ...] = field(init=False)
     addend: int | None = field(init=False)
     stored: Expr = field(init=False)
 
     def __post_init__(self) -> None:
         self._split()
-        used = [
-            (o, k, group)
-            for o in range(self.lines)
-            for k in range(self.size[1])
-            for group in range(self.groups)
-            if any(self.tap(o, group, j) is not None for j in range(GROUP))
-        ]
-        object.__setattr__(self, "used", tuple(used))
+        used = [four for o in range(self.lines) for _, _, four in self.fours(o)]
+        object.__setattr__(self, "used", tuple(dict.fromkeys(used)))
 
     def _split(self) -> None:
         """``final`` as ``stored`` of sums that start from the operand ``addend``, the same for all windows, if any."""
@@ -72,13 +73,8 @@ class Taps:
 
     @property
     def height(self) -> int:
-        """The lines of x that a tile sees."""
+        """The lines of x that these lines of windows see."""
         return (self.lines - 1) * self.stride[0] + self.size[0]
-
-    @property
-    def groups(self) -> int:
-        """Groups of four lines of x, the last filled up."""
-        return -(-self.height // GROUP)
 
     @property
     def lanes(self) -> int:
@@ -90,10 +86,35 @@ class Taps:
         """The first of the extras."""
         return 1 + self.weighted
 
-    def tap(self, line: int, group: int, j: int) -> int | None:
-        """The line of taps by which windows of a line see the ``j``-th line of a group; None if by none."""
-        t = group * GROUP + j - line * self.stride[0]
-        return t if 0 <= t < self.size[0] else None
+    @property
+    def _room(self) -> int:
+        """Registers for what goes round from window to window: half of all."""
+        return self.target.vector_registers // 2
+
+    @property
+    def bands(self) -> tuple[tuple[Band, ...], ...]:
+        """The bands of each line of windows."""
+        return divided(self.size, self.stride, self.lines, self._room)
+
+    def fours(self, line: int) -> list[tuple[Band, int, Four]]:
+        """What windows of a line are made of, each tap once: bands, columns from the window's first on, and the taps
+        that meet the codes there."""
+        found: list[tuple[Band, int, Four]] = []
+        taken: set[int] = set()
+        for band in self.bands[line]:
+            lines = set(range(self.size[0])) - taken
+            for column in range(0, self.size[1], band.columns):
+                taps = [(i - line * self.stride[0], k) for i, k in band.places(column)]
+                found.append(
+                    (band, column, tuple((t, k) if t in lines and k < self.size[1] else None for t, k in taps))
+                )
+            taken |= {i - line * self.stride[0] for i in range(band.start, band.start + band.height)}
+        return found
+
+    def carried(self) -> tuple[list[tuple[Band, int]], list[Two]]:
+        """What a window takes that the one before took, a stride further on: by band and column, and in pairs."""
+        old, _, known, _ = carried(self.bands, self.size, self.stride, self._room)
+        return old, known
 
     def quarter(self, q: int) -> list[int]:
         """The channels in a quarter."""
