@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from nnefc.ir.build import ProgramBuilder
-from nnefc.ir.expr import arg, call, const
+from nnefc.ir.expr import Expr, arg, call, const
 from nnefc.ir.interpret import interpret
 from nnefc.ir.program import Program
 from nnefc.ir.program_text import format_program
@@ -16,6 +16,17 @@ from nnefc.ir.types import DType
 
 F = DType.F32
 X, Y = arg(0, F), arg(1, F)
+
+
+def exp(u: Expr) -> Expr:
+    return call("exp", u)
+
+
+def mul(*factors: Expr) -> Expr:
+    result, *rest = factors
+    for x in rest:
+        result = call("mul", result, x)
+    return result
 
 
 def relu(builder: ProgramBuilder, view):  # type: ignore[no-untyped-def]
@@ -46,15 +57,19 @@ def check(
     build: Callable[[ProgramBuilder], None],
     step: Callable[[Program], Program],
     before: str,
-    after: str,
+    after: str | None = None,
     atol: float = 0.0,
 ) -> None:
-    """Hold both texts, and equal results: within ``atol`` where sums are taken in another order."""
+    """Hold both texts, and equal results: within ``atol`` where sums are taken in another order. Without ``after`` the
+    step gives the same object back."""
     builder = ProgramBuilder("p")
     build(builder)
     program = builder.finish()
     assert text(program) == _unwrapped(before)
     result = step(program)
+    if after is None:
+        assert result is program
+        return
     assert text(result) == _unwrapped(after)
     same_results(program, result, atol)
     assert step(result) is result or text(step(result)) == text(result)
