@@ -84,7 +84,7 @@ def test_the_errors_of_layers(result: Study) -> None:
         assert errors.own == pytest.approx(-10 * math.log10(noise), abs=2)
     first, last = result.errors[0], result.errors[-1]
     base = result.candidates[0]
-    # With its layers looked into a network rounds once more: a code may differ by one, which is a per cent of the noise.
+    # With its layers looked into a network rounds once more: a code may differ by one, a per cent of the noise here.
     assert last.accumulated == pytest.approx(base.snr, abs=0.1) and last.accumulated < last.own + 3
     assert first.accumulated == pytest.approx(first.own, abs=1)
 
