@@ -99,16 +99,19 @@ def top1(answers: Answers, references: Answers, labels: np.ndarray | None) -> fl
     return float(np.mean(rows.argmax(1) == labels))
 
 
-def labels_for(labels: Any, samples: int) -> np.ndarray:
+def labels_for(labels: Any, samples: int, classes: int | None = None) -> np.ndarray:
     """Labels as an array of integers: given as one, or as an .npy file or an .npz with ``labels``, or one array alone.
 
-    Raises MetricError for anything else, and unless there is one for each sample."""
+    Raises MetricError for anything else, and unless there is one for each sample, of ``classes`` if that is given."""
     place = Location(os.fspath(labels)) if isinstance(labels, (str, os.PathLike)) else None
     array = _stored(os.fspath(labels)) if isinstance(labels, (str, os.PathLike)) else np.asarray(labels)
     if array.dtype.kind not in "iu" or array.ndim < 1 or array.size != array.shape[0]:
         raise MetricError(f"labels are whole numbers in a row, not {array.dtype}{list(array.shape)}", place)
     if array.size != samples:
         raise MetricError(f"there are {array.size} labels for {samples} samples", place)
+    wrong = array[(array < 0) | (array >= classes)] if classes is not None else array[:0]
+    if classes is not None and wrong.size:
+        raise MetricError(f"the label {wrong.flat[0]} is none of the {classes} classes, 0 to {classes - 1}", place)
     return array.reshape(-1).astype(np.int64)
 
 

@@ -142,7 +142,9 @@ def _labels(labels: Any, metric: Metric, tested: Samples, graph: Graph) -> np.nd
             raise DataError(f"the metric {metric.name} needs labels, one for each sample of the test data")
         return None
     first = graph.inputs[0].type
-    return labels_for(labels, (tested.count or 0) * (first.extents[0] if first.rank else 1))
+    each = first.extents[0] if first.rank else 1
+    classes = graph.outputs[0].type.volume // each if metric.name == "top1" else None
+    return labels_for(labels, (tested.count or 0) * each, classes)
 
 
 def _facts(

@@ -176,6 +176,8 @@ def test_layers_may_have_other_schemes() -> None:
         ({"metric": "top1"}, DataError, "top1 needs labels"),
         ({"metric": "top1", "labels": [0] * 23}, MetricError, "23 labels for 24 samples"),
         ({"metric": "top1", "labels": [0.5] * 24}, MetricError, "labels are whole numbers"),
+        ({"metric": "top1", "labels": [*[0] * 23, 10**6]}, MetricError, "the label 1000000 is none of the "),
+        ({"metric": "top1", "labels": [-1, *[0] * 23]}, MetricError, "the label -1 is none of the "),
         ({"test": iter([])}, DataError, "reads its data several times"),
         ({"test": np.zeros((3, 2, 6, 5), np.float32)}, DataError, "has the shape"),
     ],
