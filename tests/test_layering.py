@@ -1,4 +1,5 @@
-"""Imports run one way through the layers, and the runtime of a compiled package needs nothing of nnefc."""
+"""Imports run one way through the layers, the runtime of a compiled package needs nothing of nnefc, and modules of
+tests do not hide each other."""
 
 from __future__ import annotations
 
@@ -110,3 +111,9 @@ def test_runtime_needs_only_numpy_and_the_standard_library() -> None:
 def test_the_check_itself(layer: str, source: str, allowed: bool) -> None:
     found = [fault(layer, name) for name, _ in imported(ast.parse(source), f"nnefc.{layer}.x", False)]
     assert (not any(found)) is allowed
+
+
+def test_modules_of_tests_have_names_of_their_own() -> None:
+    """They are imported by these alone, whatever their folders."""
+    stems = [path.stem for path in Path(__file__).parent.rglob("*.py") if path.stem not in ("conftest", "__init__")]
+    assert sorted(stems) == sorted(set(stems))
