@@ -62,7 +62,7 @@ def versions() -> str:
 @functools.cache
 def sources() -> str:
     """A hash of every source file that takes part in making a kernel, as they are when this is first called."""
-    shared = [_PACKAGE / "ir" / name for name in ("expr.py", "sequential.py", "types.py", "window.py")]
+    shared = [_PACKAGE / "ir" / name for name in ("coarse.py", "expr.py", "sequential.py", "types.py", "window.py")]
     files = sorted((_PACKAGE / "codegen").rglob("*.py")) + shared
     return "\n".join(f"{file.relative_to(_PACKAGE)} {_digest(file)}" for file in files)
 

@@ -11,10 +11,10 @@ from nnefc.codegen.conversions import bounded_conversion
 from nnefc.codegen.intervals import Interval, interval_of
 from nnefc.codegen.lookup import lookup
 from nnefc.codegen.vecmath import FUNCTIONS
-from nnefc.codegen.vecmath.coarse import COARSE
 from nnefc.codegen.vecmath.fast import FAST
 from nnefc.codegen.vecmath.llvm_vec import FLOATS, Instructions, LlvmVec, float_splat, int_splat, intrinsic, mangled
 from nnefc.codegen.vecmath.provider import FORMATS
+from nnefc.ir import coarse
 from nnefc.ir.expr import COMPARISONS, ROUNDING, SHIFTS, UNARY_FLOAT, Expr
 from nnefc.ir.types import DType
 
@@ -158,8 +158,8 @@ class _Emitter:
         return compare(SYMBOLS[op], a, b)
 
     def _float(self, op: str, v: LlvmVec, x: list[ir.Value]) -> ir.Value:
-        if op in COARSE:
-            return COARSE[op](v, *x)
+        if op in coarse.FUNCTIONS:
+            return coarse.FUNCTIONS[op](v, *x)
         if op in UNARY_FLOAT or op == "pow":
             fast = self.target.fast_math and v.format.dtype is DType.F32 and op in FAST
             return (FAST if fast else FUNCTIONS)[op](v, *x)

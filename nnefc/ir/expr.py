@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from nnefc.ir import coarse
 from nnefc.ir.types import DType
 
 COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
@@ -16,7 +18,7 @@ UNARY_FLOAT = frozenset(
     "asin acos atan asinh acosh atanh erf sigmoid".split()
 )
 COARSE = {name: f"coarse_{name}" for name in ("exp", "sigmoid", "tanh", "erf")}
-"""Functions of F32 whose value is only used for a code of 8 bits, and may be coarser by 14 bits, by the function."""
+"""The functions of ``nnefc.ir.coarse``, by those whose place they take where nothing but codes is made of a value."""
 ROUNDING = frozenset({"floor", "ceil", "trunc", "round", "round_even"})
 """``round`` is floor(x + 0.5) computed without the rounding error of the sum (NNEF 1.0.5, 4.2.1);
 ``round_even`` takes halves to the even neighbour."""
@@ -288,4 +290,4 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "xor": np.bitwise_xor,
     "select": np.where,
 }
-_NUMPY |= {coarse: _NUMPY[name] for name, coarse in COARSE.items()}
+_NUMPY |= {name: partial(coarse.evaluate, name) for name in coarse.FUNCTIONS}

@@ -139,10 +139,11 @@ def test_codes_of_few_channels_become_planes_too() -> None:
     assert [c.pixel_lanes for c in packed.calls if isinstance(c, Panels)] == [True, True]
 
 
+@pytest.mark.parametrize("function", ["relu", "tanh"])
 @pytest.mark.parametrize("shape", NETWORKS)
-def test_networks_of_codes_give_the_same_codes(shape: tuple[int, tuple[int, int], int, int]) -> None:
-    """By their meaning in both layouts, and compiled; with a function that all compute exactly."""
-    program = coded(shape, "relu")
+def test_networks_of_codes_give_the_same_codes(shape: tuple[int, tuple[int, int], int, int], function: str) -> None:
+    """By their meaning in both layouts, and compiled."""
+    program = coded(shape, function)
     x = np.random.default_rng(2).normal(size=program.inputs[0].shape).astype(np.float32)
     wanted = interpret(program, {"x": x})["y"]
     assert (interpret(lay_out(program, Target.host()), {"x": x})["y"] == wanted).all()

@@ -9,16 +9,7 @@ from collections.abc import Callable
 
 from nnefc.codegen.vecmath.common import LN2, at_least, at_most, flip, horner, nearest, power_of_two, sign_of
 from nnefc.codegen.vecmath.provider import Value, Vec
-from nnefc.codegen.vecmath.special import ERF_ONE
-
-EXP2 = (0.9999992, 0.6931216, 0.24024805, 0.055919513, 0.00956851)
-"""2**f on |f| <= 1/2."""
-EXPM1 = (0.999985, 0.50001264, 0.16767123, 0.041666374)
-"""(exp(r) - 1) / r on |r| <= ln(2) / 2."""
-ERF = (1.1283517, -0.37521043, 0.10802705, -0.01849496)
-"""erf(x) / x in z = x**2 on 0 <= x <= 1."""
-ERFC = (-2.6684365, -3.8060873, -1.2250956, -0.040317584)
-"""log2(1 - erf(1 + t)) on 0 <= t <= 2.95."""
+from nnefc.ir.coarse import ERF, ERF_ONE, ERFC, EXP2, EXPM1
 
 
 def exp2(v: Vec, x: Value, factor: float) -> Value:
@@ -56,7 +47,7 @@ def erf(v: Vec, x: Value) -> Value:
     """The error function: by a polynomial up to 1, as 1 - 2**q(|x|) from there on."""
     a, one = v.abs(x), v.const(1.0)
     near = v.mul(a, horner(v, v.mul(a, a), ERF))
-    t = v.sub(at_most(v, a, ERF_ONE["f32"]), one)
+    t = v.sub(at_most(v, a, ERF_ONE), one)
     far = v.sub(one, exp2(v, horner(v, t, ERFC), 1.0))
     return flip(v, v.select(v.lt(a, one), near, far), sign_of(v, x))
 

@@ -8,38 +8,20 @@ from fractions import Fraction
 import numpy as np
 
 from nnefc.codegen.vecmath.provider import Format, Value
+from nnefc.ir.coarse import Arrays
 
 
-class NumpyVec:
+class NumpyVec(Arrays):
     """Vec on NumPy arrays (or scalars) of ``format``; integers are signed. Run it under ``np.errstate(all="ignore")``.
 
     With ``fused``, ``fma`` rounds once, as the instruction does; else it is a product and a sum.
     """
 
     def __init__(self, format: Format, *, fused: bool = True):
+        small = format.bits == 32
+        super().__init__(format.dtype.numpy.type, np.int32 if small else np.int64, np.uint32 if small else np.uint64)
         self.format = format
         self.fused = fused
-        self.float = format.dtype.numpy.type
-        self.int: type[np.signedinteger] = np.int32 if format.bits == 32 else np.int64
-        self.unsigned: type[np.unsignedinteger] = np.uint32 if format.bits == 32 else np.uint64
-
-    def const(self, x: float) -> Value:
-        return self.float(x)
-
-    def iconst(self, x: int) -> Value:
-        return self.unsigned(x % (1 << self.format.bits)).astype(self.int)
-
-    def add(self, a: Value, b: Value) -> Value:
-        return a + b
-
-    def sub(self, a: Value, b: Value) -> Value:
-        return a - b
-
-    def mul(self, a: Value, b: Value) -> Value:
-        return a * b
-
-    def div(self, a: Value, b: Value) -> Value:
-        return np.divide(a, b)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         if not self.fused:
@@ -48,9 +30,6 @@ class NumpyVec:
 
     def neg(self, a: Value) -> Value:
         return -a
-
-    def abs(self, a: Value) -> Value:
-        return np.abs(a)
 
     def sqrt(self, a: Value) -> Value:
         return np.sqrt(a)
@@ -64,14 +43,8 @@ class NumpyVec:
     def trunc(self, a: Value) -> Value:
         return np.trunc(a)
 
-    def lt(self, a: Value, b: Value) -> Value:
-        return a < b
-
     def le(self, a: Value, b: Value) -> Value:
         return a <= b
-
-    def gt(self, a: Value, b: Value) -> Value:
-        return a > b
 
     def ge(self, a: Value, b: Value) -> Value:
         return a >= b
@@ -82,9 +55,6 @@ class NumpyVec:
     def ne(self, a: Value, b: Value) -> Value:
         return a != b
 
-    def select(self, mask: Value, a: Value, b: Value) -> Value:
-        return np.where(mask, a, b)
-
     def mand(self, a: Value, b: Value) -> Value:
         return a & b
 
@@ -94,32 +64,11 @@ class NumpyVec:
     def mxor(self, a: Value, b: Value) -> Value:
         return a ^ b
 
-    def bits(self, a: Value) -> Value:
-        return a.view(self.int)
-
-    def from_bits(self, a: Value) -> Value:
-        return a.view(self.float)
-
-    def iadd(self, a: Value, b: Value) -> Value:
-        return a + b
-
-    def isub(self, a: Value, b: Value) -> Value:
-        return a - b
-
     def imul(self, a: Value, b: Value) -> Value:
         return a * b
 
-    def iand(self, a: Value, b: Value) -> Value:
-        return a & b
-
     def ior(self, a: Value, b: Value) -> Value:
         return a | b
-
-    def ixor(self, a: Value, b: Value) -> Value:
-        return a ^ b
-
-    def ishl(self, a: Value, n: Value) -> Value:
-        return a << n
 
     def ilshr(self, a: Value, n: Value) -> Value:
         return (a.view(self.unsigned) >> n.view(self.unsigned)).view(self.int)
@@ -132,9 +81,6 @@ class NumpyVec:
 
     def reciprocal(self, a: Value) -> Value:
         return np.divide(self.const(1.0), a)
-
-    def scale(self, x: Value, k: Value, i: Value) -> Value:
-        return np.ldexp(x, i)
 
     def lookup(self, name: str, table: tuple[int, ...], index: Value) -> Value:
         return np.asarray(table, self.unsigned).view(self.int)[index]
