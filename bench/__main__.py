@@ -5,9 +5,9 @@
 
 Without names: the zoo, and the real models of the folder beside the project, if it is there. The zoo's graphs are part
 of ``bench/``; they are filled with weights at first use (1.3 GB in ``.cache/zoo``). Each engine runs in a process of
-its own, and they take turns; docs/performance.md says how. Leave the machine alone meanwhile: about 7 minutes, 3 with
+its own, and they take turns; docs/performance.md says how. Leave the machine alone meanwhile: about 6 minutes, 3 with
 ``--quick``. With ``--int8``: quantized networks, here and in the peers, whose tools quantize them at first use, which
-takes half an hour (``.cache/quantized``).
+takes five minutes (``.cache/quantized``).
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ def quantized(model: Path, kind: str, samples: Arrays) -> Path:
             environment = os.environ | {"PYTHONPATH": str(ROOT)}
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
-                failed.write_text(f"{kind} cannot quantize {model.name}: {done.stderr.strip()[-300:]}")
+                why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+                failed.write_text(f"{kind} cannot quantize {model.name}: {why}")
                 raise UnsupportedError(failed.read_text())
             _keep(made, path)
     return path
