@@ -13,9 +13,10 @@ from nnefc import api
 from nnefc.ir.graph import Graph
 from nnefc.quant.data import Samples
 from nnefc.quant.metrics import Answers, Metric, snr
+from nnefc.tools.engines import PAUSE
 
-ROUNDS, LEAST = 9, 2e-3
-"""Turns of each network when their times are compared, and the seconds that a turn takes at least."""
+ROUNDS, TURN, CALLS = 5, 0.02, 3
+"""Turns of each network when their times are compared, and the seconds and calls that a turn takes at least."""
 
 
 @dataclass(frozen=True)
@@ -72,27 +73,24 @@ class Judge:
         """The time of a call of each network in seconds: the least of its turns, which the networks take one by one."""
         sample = next(iter(self.samples))
         arrays = {name: [sample[port.name] for port in model.inputs] for name, model in models.items()}
-        calls = {name: _calls(model, arrays[name]) for name, model in models.items()}
         times: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(ROUNDS):
             for name, model in models.items():
-                times[name].append(_turn(model, arrays[name], calls[name]))
+                times[name].append(_turn(model, arrays[name]))
         return {name: min(found) for name, found in times.items()}
 
 
-def _calls(model: api.Model, arrays: Sequence[np.ndarray]) -> int:
-    """How many calls a turn has, after some that warm up."""
-    count = 1
-    while _turn(model, arrays, count) * count < LEAST:
-        count *= 2
-    return count
-
-
-def _turn(model: api.Model, arrays: Sequence[np.ndarray], count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
+def _turn(model: api.Model, arrays: Sequence[np.ndarray]) -> float:
+    """The median of the seconds that calls take, after a rest in which idle threads of other networks go to sleep; what
+    the first calls take, by which its own wake up, is above it."""
+    time.sleep(PAUSE)
+    times: list[float] = []
+    end = time.perf_counter() + TURN
+    while len(times) < CALLS or time.perf_counter() < end:
+        start = time.perf_counter()
         model(*arrays)
-    return (time.perf_counter() - start) / count
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
 
 
 def stored_bytes(graph: Graph) -> int:
